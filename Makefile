@@ -1,0 +1,50 @@
+# The two commands of a newcomer are `make train` and `make test`; both set up .venv first.
+#   make train ARGS="env=half_cheetah dynamics=true"      make test ARGS="-k pendulum"
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALLED := .venv/.installed
+
+# pyright need not look for newer versions: the lock decides.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint format clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'ARGS="..." is passed on by train and test; PYTHON=... chooses the interpreter (3.11 or later).'
+
+setup: $(INSTALLED) ## create .venv from requirements.lock
+
+train: $(INSTALLED) ## train MAAC, on pendulum unless ARGS="env=..." says otherwise
+	@$(BIN)/diffmaac train $(ARGS)
+
+test: $(INSTALLED) ## run the short tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(INSTALLED) ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove caches and builds; runs/ and .venv stay
+	rm -rf build dist .pytest_cache .ruff_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv as well
+	rm -rf .venv
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("diffmaac needs Python 3.11 or later, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo 'Setting up .venv from requirements.lock; the first time, the downloads take minutes.'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
