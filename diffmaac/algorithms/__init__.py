@@ -1,0 +1,5 @@
+"""Algorithms: compositions of objectives, networks and dynamics."""
+
+from diffmaac.algorithms.actor_critic import ActorCritic as ActorCritic
+from diffmaac.algorithms.actor_critic import Metrics as Metrics
+from diffmaac.algorithms.table import ALGORITHMS as ALGORITHMS

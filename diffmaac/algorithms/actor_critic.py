@@ -1,0 +1,153 @@
+"""The soft actor-critic that every algorithm of the table is a row of: one critic update, one actor update."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffmaac.config import AgentSettings
+from diffmaac.dynamics.base import AbstractDynamics
+from diffmaac.errors import DivergenceError
+from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.objectives import (
+    critic_loss,
+    pathwise_loss,
+    sample_pathwise_noise,
+    sample_steve_noise,
+    soft_td_target,
+    steve_candidates,
+    steve_target,
+    temperature_loss,
+)
+from diffmaac.task import Task
+from diffmaac.types import Transition
+
+Metrics = dict[str, Tensor]
+
+
+class ActorCritic:
+    """Policy, critics and temperature, and how they learn from a batch.
+
+    `dynamics` serves the actor's objective (horizon > 0) and STEVE's targets; None where neither is asked for.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: AgentSettings,
+        dynamics: AbstractDynamics | None,
+        init: torch.Generator,
+        noise: torch.Generator,
+    ):
+        if dynamics is None and (settings.horizon > 0 or settings.critic_target == "steve"):
+            raise ValueError("horizon > 0 and critic_target='steve' need dynamics, got None.")
+        self.task, self.settings, self.dynamics, self._noise = task, settings, dynamics, noise
+        self.policy = SquashedGaussianPolicy(task.obs_size, task.action_size, settings.hidden, init)
+        self.critics = Critics(task.obs_size, task.action_size, settings.hidden, init)
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.log_alpha = torch.full((), math.log(settings.initial_alpha), device=init.device, requires_grad=True)
+        self._target_entropy = settings.target_entropy * task.action_size
+        self._policy_parameters: list[Tensor] = list(self.policy.parameters())
+        self._critic_parameters: list[Tensor] = list(self.critics.parameters())
+        self._target_parameters: list[Tensor] = list(self.target_critics.parameters())
+        self._policy_optimizer = torch.optim.Adam(self._policy_parameters, settings.actor_lr, fused=True)
+        self._critic_optimizer = torch.optim.Adam(self._critic_parameters, settings.critic_lr, fused=True)
+        self._alpha_optimizer = torch.optim.Adam([self.log_alpha], settings.alpha_lr, fused=True)
+
+    def update_critic(self, transition: Transition) -> Metrics:
+        """One step of the critics towards their target, and of the target critics towards them."""
+        target_t, target_metrics = self._critic_target(transition)
+        loss, metrics = critic_loss(self.critics(transition.obs_t, transition.action_t), target_t)
+        _descend(loss, self._critic_parameters, self._critic_optimizer, "critic")
+        torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
+        return {"critic_loss": loss.detach(), **metrics, **target_metrics}
+
+    def update_actor(self, obs_t: Tensor) -> Metrics:
+        """One step of the policy up the pathwise objective from `obs_t` (batch, obs), and of the temperature."""
+        s = self.settings
+        obs_t = obs_t.repeat_interleave(s.samples, 0) if s.samples > 1 else obs_t
+        noise = sample_pathwise_noise(self.dynamics, s.horizon, len(obs_t), self.task.action_size, self._noise)
+        alpha = self.log_alpha.detach().exp()
+        loss, extra = pathwise_loss(
+            self.policy, self.critics, self.dynamics, self.task.reward, self._discount, obs_t, noise, alpha
+        )
+        norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
+        log_prob_t = extra["log_prob_t"]
+        alpha_loss = temperature_loss(self.log_alpha, log_prob_t, self._target_entropy)
+        _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
+        return {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy.state_dict(),
+            "critics": self.critics.state_dict(),
+            "target_critics": self.target_critics.state_dict(),
+            "log_alpha": self.log_alpha.detach(),
+            "policy_optimizer": self._policy_optimizer.state_dict(),
+            "critic_optimizer": self._critic_optimizer.state_dict(),
+            "alpha_optimizer": self._alpha_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.critics.load_state_dict(state["critics"])
+        self.target_critics.load_state_dict(state["target_critics"])
+        with torch.no_grad():
+            self.log_alpha.copy_(state["log_alpha"])
+        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
+        self._critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self._alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+
+    def _discount(self, obs_tp1: Tensor) -> Tensor:
+        return self.task.discount(obs_tp1, self.settings.gamma)
+
+    @torch.no_grad()
+    def _critic_target(self, transition: Transition) -> tuple[Tensor, Metrics]:
+        alpha = self.log_alpha.exp()
+        batch = len(transition.obs_t)
+        sizes = (self.task.obs_size, self.task.action_size)
+        if self.settings.critic_target == "td" or self.dynamics is None:
+            noise = torch.randn(batch, sizes[1], generator=self._noise, device=self._noise.device)
+            action_tp1, log_prob_tp1 = self.policy.sample(transition.obs_tp1, noise)
+            q_tp1 = self.target_critics(transition.obs_tp1, action_tp1)
+            return soft_td_target(transition.reward_t, transition.discount_tp1, q_tp1, log_prob_tp1, alpha), {}
+        steve_noise = sample_steve_noise(self.dynamics, self.settings.steve_horizon, batch, sizes, self._noise)
+        candidates = steve_candidates(
+            self.policy,
+            self.target_critics,
+            self.dynamics,
+            self.task.reward,
+            self._discount,
+            transition,
+            steve_noise,
+            alpha,
+        )
+        return steve_target(candidates, self.settings.steve_floor)
+
+
+def _descend(
+    loss: Tensor,
+    parameters: list[Tensor],
+    optimizer: torch.optim.Optimizer,
+    name: str,
+    max_norm: float | None = None,
+) -> Tensor:
+    """One optimiser step along the gradient with respect to `parameters` alone. Returns its norm before clipping.
+
+    Raises DivergenceError where the loss or the gradient is not finite; the parameters are then as they were.
+    """
+    grads = torch.autograd.grad(loss, parameters)
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        raise DivergenceError(
+            f"the {name}'s loss ({float(loss):g}) or gradient norm ({float(norm):g}) is not finite. "
+            "Try a smaller horizon, a smaller actor_lr or critic_lr, or a smaller max_grad_norm."
+        )
+    if max_norm is not None and norm > max_norm:
+        torch._foreach_mul_(grads, float(max_norm / norm))
+    for parameter, grad in zip(parameters, grads, strict=True):
+        parameter.grad = grad
+    optimizer.step()
+    return norm

@@ -1,0 +1,73 @@
+"""The same words as on the command line, from Python."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffmaac.config import Settings, read_file
+from diffmaac.errors import SettingError
+from diffmaac.presets import resolve
+from diffmaac.task import Task
+from diffmaac.training.evaluate import Evaluation
+from diffmaac.training.run import FIGURES, Agent, create_directory, load, read_settings
+from diffmaac.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it lies, its agent, and its evaluation over `final_episodes` episodes."""
+
+    path: Path
+    agent: Agent
+    evaluation: Evaluation
+
+
+def train(env: str | Task | None = None, *, progress: bool = True, **given: Any) -> Run:
+    """Trains a new run, or takes up an old one with ``resume=path``.
+
+    `env` is a task's name or a Task; every other setting is given by its name (``diffmaac train --help`` lists them),
+    or in a YAML file with ``config=path``. Raises SettingError, TaskError or CheckpointError for input that cannot be
+    used, DivergenceError where training turns non-finite (the last checkpoint is then on disk).
+    """
+    trainer = prepare(env, given)
+    trainer.train(progress)
+    return finish(trainer)
+
+
+def finish(trainer: Trainer) -> Run:
+    """Evaluates a trainer that has reached its last step, and draws its learning curve."""
+    from diffmaac.analysis.plots import learning_curve  # matplotlib is loaded only where it is used
+
+    evaluation = trainer.evaluate(trainer.settings.report.final_episodes)
+    (trainer.folder / FIGURES).mkdir(exist_ok=True)
+    learning_curve([trainer.folder], trainer.folder / FIGURES / "learning_curve.png")
+    return Run(trainer.folder, load(trainer.folder, trainer.task), evaluation)
+
+
+def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
+    """The trainer that `train` runs: settings checked, run directory made or checkpoint read."""
+    given = dict(given)
+    if "config" in given:
+        given = {**read_file(given.pop("config")), **given}
+    resume = given.pop("resume", None)
+    if resume is None:
+        task, settings = resolve(env if env is not None else given.get("env", "pendulum"), given)
+        check_machine(settings)
+        task.check()
+        return Trainer(task, settings, create_directory(settings))
+    folder = Path(resume)
+    task, settings = read_settings(folder, given, env)
+    check_machine(settings)
+    trainer = Trainer(task, settings, folder)
+    trainer.restore()
+    return trainer
+
+
+def check_machine(settings: Settings) -> None:
+    """Sets torch's threads if asked. Raises SettingError where the device is not there."""
+    if settings.run.device == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device=cuda: torch sees no CUDA device. Use device=cpu, or install a CUDA build of torch.")
+    if settings.run.threads:
+        torch.set_num_threads(settings.run.threads)

@@ -1,0 +1,168 @@
+"""A differentiable JAX function as a differentiable torch function.
+
+Memory is shared through DLPack in both directions. Nothing here knows what the function computes.
+"""
+
+# pyright: reportInvalidTypeForm=false
+# `jax.Device` is a class, which its stub hides.
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax import Array
+from torch import Tensor
+
+_DTYPES = {torch.float32: jnp.float32, torch.float64: jnp.float64}
+
+
+def to_torch(
+    function: Callable[..., tuple[Array, ...]], devices: Sequence[jax.Device] = ()
+) -> Callable[..., tuple[Tensor, ...]]:
+    """The torch function with the values and the vector-Jacobian products of `function`.
+
+    `function` takes arrays of one floating dtype and returns a tuple of arrays of the same dtype. It is compiled once
+    for every combination of shapes and dtype: forward alone where no input requires a gradient, otherwise forward with
+    residuals, which stay in JAX until the backward pass. JAX's 64-bit mode is on within the calls on float64, and only
+    there.
+
+    Calls raise ValueError where dtypes or devices of the inputs differ (nothing is cast or moved), and a second
+    derivative raises, as the pullback is not differentiable in torch. An input or output that is changed in place
+    before the backward pass raises there, as with torch's own functions.
+
+    Args:
+        function: differentiable in reverse mode.
+        devices: CPU devices to split the first axis over, for a `function` that works row by row. Batches that do not
+            divide by their number run on one. Splitting copies inputs and outputs, which are small where it pays.
+    """
+    whole = _Program.compile(function)
+    split = whole if len(devices) < 2 else _Program.compile_split(function, devices)
+
+    def bridged(*inputs: Tensor) -> tuple[Tensor, ...]:
+        _check(inputs)
+        program = split if _divisible(inputs, len(devices)) else whole
+        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+            return _Bridge.apply(program, *inputs)  # pyright: ignore[reportReturnType]
+        with jax.enable_x64(inputs[0].dtype == torch.float64):
+            return _to_torch(program.value(*_to_jax(inputs, program.placement)), inputs)
+
+    return bridged
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+    """The three jitted parts of a function, and where their arguments must lie (None: where they are)."""
+
+    value: Callable[..., tuple[Array, ...]]
+    value_and_pullback: Callable[..., tuple[tuple[Array, ...], Any]]
+    pull_back: Callable[..., tuple[Array, ...]]
+    placement: jax.sharding.Sharding | None = None
+
+    @classmethod
+    def compile(cls, function: Callable, placement: jax.sharding.Sharding | None = None) -> "_Program":
+        return cls(
+            value=jax.jit(function),
+            value_and_pullback=jax.jit(lambda *arrays: jax.vjp(function, *arrays)),
+            pull_back=jax.jit(lambda pullback, cotangents: pullback(cotangents)),
+            placement=placement,
+        )
+
+    @classmethod
+    def compile_split(cls, function: Callable, devices: Sequence[jax.Device]) -> "_Program":
+        mesh, rows = jax.sharding.Mesh(np.array(devices), ("batch",)), jax.sharding.PartitionSpec("batch")
+        split = jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
+        return cls.compile(split, jax.sharding.NamedSharding(mesh, rows))
+
+
+class _Bridge(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, program: _Program, *inputs: Tensor) -> tuple[Tensor, ...]:
+        with jax.enable_x64(inputs[0].dtype == torch.float64):
+            values, ctx.pullback = program.value_and_pullback(*_to_jax(inputs, program.placement))
+            outputs = _to_torch(values, inputs)
+        ctx.program = program
+        # The residuals may share memory with both: saving them makes torch notice changes in place.
+        ctx.save_for_backward(*inputs, *outputs)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        saved, program = ctx.saved_tensors, ctx.program
+        with jax.enable_x64(cotangents[0].dtype == torch.float64):
+            arrays = _to_jax(cotangents, program.placement)
+            gradients = _to_torch(program.pull_back(ctx.pullback, arrays), cotangents)
+        if torch.is_grad_enabled():  # create_graph=True
+            gradients = tuple(_OnceDifferentiable.apply(gradient, *saved, *cotangents) for gradient in gradients)
+        wanted = ctx.needs_input_grad[1:]
+        return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))  # pyright: ignore
+
+
+class _OnceDifferentiable(torch.autograd.Function):
+    """A gradient that depends on `sources` in a way that torch cannot follow, so asking for it raises.
+
+    `torch.autograd.function.once_differentiable` lets the case pass where the cotangents are constants: the gradient
+    then counts as a constant, and a penalty on it would silently have no effect.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *sources: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "A gradient that came from JAX through diffmaac.bridge was differentiated again; only first derivatives are"
+            " supported. Take the second derivative in JAX, or detach the gradient."
+        )
+
+
+def _check(inputs: Sequence[Tensor]) -> None:
+    if not inputs:
+        raise ValueError("The bridge got no input; pass at least one tensor.")
+    dtypes = [str(tensor.dtype) for tensor in inputs]
+    if len(set(dtypes)) > 1 or inputs[0].dtype not in _DTYPES:
+        raise ValueError(
+            f"The bridge got inputs of dtype {', '.join(dtypes)}; all must be torch.float32, or all torch.float64."
+            " It never casts: convert them first, e.g. with tensor.to(torch.float64)."
+        )
+    devices = [str(tensor.device) for tensor in inputs]
+    if len(set(devices)) > 1:
+        raise ValueError(f"The bridge got inputs on {', '.join(devices)}; move them to one device first.")
+
+
+def _divisible(inputs: Sequence[Tensor], parts: int) -> bool:
+    return parts > 1 and all(x.device.type == "cpu" and x.ndim > 0 and x.shape[0] % parts == 0 for x in inputs)
+
+
+def _to_jax(tensors: Sequence[Tensor], placement: jax.sharding.Sharding | None) -> tuple[Array, ...]:
+    arrays = tuple(_tensor_to_jax(tensor.detach()) for tensor in tensors)
+    return arrays if placement is None else jax.device_put(arrays, placement)
+
+
+def _tensor_to_jax(tensor: Tensor) -> Array:
+    if tensor.numel() == 0:  # DLPack has no address to share
+        return jnp.zeros(tensor.shape, _DTYPES[tensor.dtype])
+    # Torch's allocations are aligned as XLA wants them; a view that starts elsewhere is copied by JAX.
+    return jax.dlpack.from_dlpack(tensor.contiguous())
+
+
+def _to_torch(arrays: Sequence[Array], sources: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Tensors on the memory of `arrays`, except where XLA handed an argument through: that would alias a `source`.
+
+    Waits for JAX, which computes in the background: the memory of the arguments is torch's again afterwards.
+    """
+    addresses = {tensor.data_ptr() for tensor in sources if tensor.numel()}
+    tensors = (_array_to_torch(array, sources[0]) for array in jax.block_until_ready(arrays))
+    return tuple(tensor.clone() if tensor.data_ptr() in addresses else tensor for tensor in tensors)
+
+
+def _array_to_torch(array: Array, like: Tensor) -> Tensor:
+    if array.size == 0:
+        return like.new_empty(array.shape)
+    if len(array.devices()) > 1:
+        array = jax.block_until_ready(jax.device_put(array, min(array.devices(), key=lambda device: device.id)))
+    return torch.from_dlpack(array)

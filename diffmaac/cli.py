@@ -1,0 +1,134 @@
+"""The command line: the same words as in Python, errors in one line."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from diffmaac.config import GROUPS, allowed_range, default_of, parse_words
+from diffmaac.errors import DiffmaacError, SettingError, unknown
+
+if TYPE_CHECKING:
+    from diffmaac.task import Criterion
+    from diffmaac.training.evaluate import Evaluation
+
+TABLE_WIDTH = 200
+"""Wide enough that no column of `diffmaac envs` is cut."""
+EVALUATE_WORDS = {
+    "episodes": "episodes to run; default: the run's final_episodes",
+    "seed": "seed of the start states; default: the run's own",
+}
+
+
+def _settings_help(intro: str) -> str:
+    """`intro`, and a list of every setting with its default and meaning."""
+    lines = [intro, "\b"]
+    for group, cls in GROUPS.items():
+        lines += ["\b", f"{group}: {(cls.__doc__ or '').strip()}"]
+        for f in fields(cls):
+            allowed = allowed_range(f)
+            default = str(default_of(f.name)).replace(" ", "") or "''"
+            allowed = f" [{allowed}]" if allowed else ""
+            lines.append(f"  {f.name}={default}".ljust(34) + f.metadata["help"] + allowed)
+        lines.append("")
+    return "\n".join(lines)
+
+
+TRAIN_HELP = _settings_help(
+    """Train a policy, evaluate it and draw its learning curve. Settings are written name=value.
+
+\b
+  diffmaac train                                              pendulum swing-up, a few minutes
+  diffmaac train env=half_cheetah dynamics=true horizon=4     through MuJoCo itself
+  diffmaac train resume=runs/pendulum-maac-learned-s0-...     take up a run that was stopped
+  diffmaac train config=my.yaml seed=1                        settings from a file
+
+The defaults below are the preset `paper`; `preset=quick` (in force unless you say otherwise) and the task change
+some of them. The settings that a run was made with stand in its config.yaml.
+"""
+)
+EVALUATE_HELP = """Evaluate a run's policy (its mode) on episodes with fixed start states.
+
+\b
+  diffmaac evaluate runs/pendulum-maac-learned-s0-... episodes=10
+
+\b
+""" + "\n".join(f"  {name}=".ljust(14) + meaning for name, meaning in EVALUATE_WORDS.items())
+
+app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+Words = Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", show_default=False)]
+
+
+@app.callback()
+def _root() -> None:
+    """diffmaac: policy optimisation by backpropagation through learned or true dynamics."""
+
+
+@app.command("train", help=TRAIN_HELP)
+def train_command(words: Words = None) -> None:
+    from diffmaac.api import finish, prepare  # torch is loaded after --help
+
+    given = parse_words(words or [])
+    trainer = prepare(given.pop("env", None), given)
+    out = Console(stderr=True)
+    out.print(f"run directory: {trainer.folder}", highlight=False)
+    trainer.train()
+    run = finish(trainer)
+    _report(run.evaluation, trainer.task.criterion)
+    typer.echo(f"learning curve: {run.path / 'figures' / 'learning_curve.png'}")
+
+
+@app.command("evaluate", help=EVALUATE_HELP)
+def evaluate_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
+    from diffmaac.training.run import load
+
+    given = parse_words(words or [])
+    for name, value in given.items():
+        if name not in EVALUATE_WORDS:
+            raise SettingError(unknown("setting of evaluate", name, EVALUATE_WORDS))
+        if isinstance(value, bool) or not isinstance(value, int) or value < (1 if name == "episodes" else 0):
+            raise SettingError(f"{name}={value}: must be a whole number, at least {1 if name == 'episodes' else 0}.")
+    agent = load(run)
+    result = agent.evaluate(given.get("episodes", agent.settings.report.final_episodes), given.get("seed"))
+    typer.echo(f"{agent.task.name}, policy of environment step {agent.step}")
+    _report(result, agent.task.criterion)
+
+
+@app.command("envs")
+def envs_command() -> None:
+    """List the tasks: sizes, time step, episode, reward and where it is from."""
+    from diffmaac.task import get_task, task_names
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("task", "obs", "act", "dt [s]", "steps", "reward on s, a", "reference"):
+        table.add_column(column, no_wrap=True)
+    for name in task_names():
+        t = get_task(name)
+        sizes = (str(t.obs_size), str(t.action_size), f"{t.dt:g}", str(t.episode_steps))
+        table.add_row(t.name, *sizes, t.reward_text.replace("[", "\\["), t.reference)
+    Console(width=TABLE_WIDTH, soft_wrap=True).print(table, highlight=False)
+
+
+def _report(result: "Evaluation", criterion: "Criterion | None") -> None:
+    numbers = result.metrics()
+    typer.echo(f"return over {len(result.returns)} episodes: {numbers['return']:.1f} +- {numbers['return_std']:.1f}")
+    if criterion is not None:
+        typer.echo(f"{criterion.name}: {numbers['score']:.3f}; solved {result.solved} of {len(result.scores)} episodes")
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """The entry point. A DiffmaacError becomes one line and exit code 2; Ctrl-C says how to go on, exit code 130."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except DiffmaacError:
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

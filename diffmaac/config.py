@@ -1,0 +1,255 @@
+"""Settings: typed dataclasses, one group for each part of the library, addressed by one flat word each.
+
+A group is what a part receives (`ModelSettings` goes to the ensemble and to nobody else). Leaf names are unique over
+all groups, so the command line, a YAML file and Python say the same flat words: ``horizon=4``. The defaults are the
+reference settings of the paper (the preset ``paper``); every other preset is a mapping of changes to them.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from diffmaac.errors import SettingError, unknown
+
+
+def _setting(
+    default: Any, help: str, low: float | None = None, high: float | None = None, choices: Iterable[str] = ()
+) -> Any:
+    """A dataclass field with its meaning and its allowed values (bounds inclusive)."""
+    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is run, and where."""
+
+    env: str = _setting("pendulum", "task to train on (`diffmaac envs` lists them)")
+    dynamics: str = _setting("learned", "what the gradient flows through", choices=("learned", "true"))
+    algorithm: str = _setting("maac", "algorithm", choices=("maac", "sac"))
+    preset: str = _setting("quick", "settings to start from", choices=("paper", "quick"))
+    seed: int = _setting(0, "seed of every random stream", 0, 2**31 - 1)
+    steps: int = _setting(200_000, "environment steps in total", 1)
+    device: str = _setting("cpu", "where torch computes", choices=("cpu", "cuda"))
+    threads: int = _setting(0, "torch threads; 0 leaves torch's own choice", 0)
+    out: str = _setting("", "run directory; empty: runs/<task>-<algorithm>-<dynamics>-s<seed>-<time>")
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Policy, critic and the objectives that train them."""
+
+    horizon: int = _setting(4, "H, dynamics steps that the policy gradient backpropagates through; 0 is SAC's actor", 0)
+    samples: int = _setting(5, "trajectories for each start state of the actor's objective", 1)
+    batch_size: int = _setting(256, "transitions in a critic batch", 1)
+    actor_batch_size: int = _setting(256, "start states in an actor batch, at most batch_size", 1)
+    updates_per_step: int = _setting(8, "critic updates for each environment step", 1)
+    actor_every: int = _setting(1, "critic updates for each actor update", 1)
+    critic_target: str = _setting("steve", "target of the critic", choices=("steve", "td"))
+    steve_horizon: int = _setting(2, "model steps of the longest STEVE target", 0)
+    steve_floor: float = _setting(0.5, "floor of STEVE's variances, in units of their batch mean", 1e-6)
+    gamma: float = _setting(0.99, "discount factor", 0.0, 1.0)
+    tau: float = _setting(0.005, "rate at which target critics follow", 0.0, 1.0)
+    actor_lr: float = _setting(3e-4, "Adam step size of the policy", 1e-12)
+    critic_lr: float = _setting(3e-4, "Adam step size of the critics", 1e-12)
+    alpha_lr: float = _setting(3e-4, "Adam step size of the temperature", 1e-12)
+    initial_alpha: float = _setting(1.0, "temperature at the start", 1e-12)
+    target_entropy: float = _setting(-1.0, "entropy that the temperature aims at, for each action dimension [nats]")
+    hidden: list[int] = _setting([256, 256], "widths of the hidden layers of policy and critics", 1)
+    max_grad_norm: float = _setting(100.0, "norm to which the policy gradient is clipped", 1e-12)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The probabilistic ensemble and how it is fitted."""
+
+    members: int = _setting(8, "members of the ensemble", 1)
+    model_hidden: list[int] = _setting([200, 200, 200, 200], "widths of the hidden layers of a member", 1)
+    model_lr: float = _setting(1e-3, "Adam step size of the ensemble", 1e-12)
+    model_batch_size: int = _setting(256, "transitions in a batch, for each member", 1)
+    model_every: int = _setting(1000, "environment steps between two fits", 1)
+    model_epochs: int = _setting(200, "most epochs of one fit", 1)
+    model_patience: int = _setting(5, "epochs without improvement on held-out data after which a fit stops", 1)
+    validation: float = _setting(0.2, "share of the data held out", 0.01, 0.9)
+    weight_decay: float = _setting(0.0, "L2 penalty on the weights", 0.0)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Real and imagined data."""
+
+    random_steps: int = _setting(5000, "environment steps of uniformly random actions at the start", 1)
+    data: str = _setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
+    real_ratio: float = _setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0)
+    imagined_states: int = _setting(100_000, "imagined transitions made each time, all rollout steps together", 1)
+    imagine_every: int = _setting(250, "environment steps between two imaginations", 1)
+    imagined_keep: int = _setting(4, "imaginations that the imagined replay keeps", 1)
+    rollout_length: list[int] = _setting(
+        [1, 1], "length of imagined rollouts at the start and at the end of the ramp", 1
+    )
+    rollout_ramp: list[int] = _setting([20_000, 100_000], "environment steps between which the length grows", 0)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Evaluation, logging, checkpoints."""
+
+    epoch_steps: int = _setting(1000, "environment steps between two evaluations, log rows and checkpoints", 1)
+    eval_episodes: int = _setting(3, "episodes of an evaluation", 1)
+    final_episodes: int = _setting(10, "episodes of the evaluation after training", 1)
+    tensorboard: bool = _setting(True, "write TensorBoard events beside metrics.csv")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run depends on."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+
+GROUPS: dict[str, type] = {
+    "run": RunSettings,
+    "agent": AgentSettings,
+    "model": ModelSettings,
+    "data": DataSettings,
+    "report": ReportSettings,
+}
+FIELDS: dict[str, dataclasses.Field] = {f.name: f for group in GROUPS.values() for f in dataclasses.fields(group)}
+
+
+def default_of(name: str) -> Any:
+    """The default value of setting `name` (a fresh copy where it is a list)."""
+    f = FIELDS[name]
+    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+
+
+def parse_words(words: Iterable[str]) -> dict[str, Any]:
+    """``["horizon=4", "dynamics=true"]`` -> ``{"horizon": 4, "dynamics": True}``, as YAML reads the values.
+
+    Raises SettingError where a word has no ``=`` or its value is not YAML.
+    """
+    out: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise SettingError(f"'{word}' is not a setting. Settings are written name=value, for example horizon=4.")
+        try:
+            out[name] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"]  # type: ignore[index,call-overload]
+        except (OmegaConfBaseException, ValueError) as error:
+            raise SettingError(f"'{word}': the value cannot be read ({_first_line(error)}).") from error
+    return out
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Settings from a YAML file, flat or in their groups, as a flat mapping.
+
+    Raises SettingError where the file is missing, is not YAML, or holds something else than settings.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError as error:
+        raise SettingError(f"there is no settings file '{path}'.") from error
+    except Exception as error:  # the YAML parser's and omegaconf's errors share no base class
+        raise SettingError(f"settings file '{path}' cannot be read: {_first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"settings file '{path}' must hold a mapping of names to values.")
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        grouped = name in GROUPS and isinstance(value, dict)
+        flat.update(value if grouped else {str(name): value})
+    return flat
+
+
+def convert(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat settings with every value of its declared type and in its allowed range.
+
+    Raises SettingError for a name that does not exist, a value of another type or one out of range.
+    """
+    return {name: _convert_one(name, value) for name, value in values.items()}
+
+
+def assemble(*layers: Mapping[str, Any]) -> Settings:
+    """Settings from flat layers, later ones first in force, over the defaults. Raises as `convert` does."""
+    flat = convert({name: value for layer in layers for name, value in layer.items()})
+    groups = {
+        key: group(**{f.name: flat[f.name] for f in dataclasses.fields(group) if f.name in flat})
+        for key, group in GROUPS.items()
+    }
+    settings = Settings(**groups)
+    _check_together(settings)
+    return settings
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every setting by its flat name."""
+    return {name: value for group in dataclasses.asdict(settings).values() for name, value in group.items()}
+
+
+def to_yaml(settings: Settings) -> str:
+    """The settings in their groups, as YAML that `read_file` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(settings)))
+
+
+def _convert_one(name: str, value: Any) -> Any:
+    if name not in FIELDS:
+        raise SettingError(unknown("setting", name, FIELDS))
+    f = FIELDS[name]
+    choices = f.metadata["choices"]
+    if isinstance(value, bool) and "true" in choices:  # YAML reads the word `true` as a boolean
+        value = str(value).lower()
+    try:
+        schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", f.type)]))
+        typed = OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]  # type: ignore[index,call-overload]
+    except OmegaConfBaseException as error:
+        raise SettingError(f"{name}={value!r}: must be of type {_type_name(f)}. {f.metadata['help']}.") from error
+    if choices and typed not in choices:
+        raise SettingError(unknown(name, typed, choices))
+    low, high = f.metadata["low"], f.metadata["high"]
+    for number in typed if isinstance(typed, list) else [typed]:
+        if isinstance(number, str | bool):
+            continue
+        if not ((low is None or number >= low) and (high is None or number <= high)):
+            raise SettingError(f"{name}={typed}: must be {allowed_range(f)}. {f.metadata['help']}.")
+    return typed
+
+
+def allowed_range(f: dataclasses.Field) -> str:
+    """The allowed values of a setting, in words; empty where everything of its type is allowed."""
+    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    if choices:
+        return "|".join(choices)
+    if low is not None and high is not None:
+        return f"between {low} and {high}"
+    return f"at least {low}" if low is not None else ""
+
+
+def _check_together(settings: Settings) -> None:
+    """The conditions that bind two settings."""
+    agent, data = settings.agent, settings.data
+    if agent.actor_batch_size > agent.batch_size:
+        raise SettingError(
+            f"actor_batch_size={agent.actor_batch_size}: must be at most batch_size={agent.batch_size}, "
+            "because the actor starts from states of the critic's batch."
+        )
+    for name, pair in (("rollout_length", data.rollout_length), ("rollout_ramp", data.rollout_ramp)):
+        if len(pair) != 2 or pair[0] > pair[1]:
+            raise SettingError(f"{name}={pair}: must be two numbers, the first not above the second.")
+
+
+def _type_name(f: dataclasses.Field) -> str:
+    return {int: "int", float: "float", str: "str", bool: "bool"}.get(f.type, str(f.type))  # type: ignore[call-overload]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

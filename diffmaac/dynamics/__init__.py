@@ -1,0 +1,16 @@
+"""Dynamics: learned, true, closed form; peers behind one interface."""
+
+from diffmaac.dynamics.base import AbstractDynamics as AbstractDynamics
+from diffmaac.dynamics.base import Noise as Noise
+from diffmaac.dynamics.ensemble import GaussianEnsemble as GaussianEnsemble
+from diffmaac.dynamics.learned import (
+    AbstractFittable as AbstractFittable,
+)
+from diffmaac.dynamics.learned import (
+    FitReport as FitReport,
+)
+from diffmaac.dynamics.learned import (
+    LearnedDynamics as LearnedDynamics,
+)
+from diffmaac.dynamics.linear import LinearDynamics as LinearDynamics
+from diffmaac.dynamics.true import true_dynamics as true_dynamics

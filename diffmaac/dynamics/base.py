@@ -1,0 +1,47 @@
+"""The interface of dynamics: transitions only, whoever computes them. Reward belongs to the task."""
+
+import abc
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Noise(NamedTuple):
+    """What a stochastic transition draws: which member moves each sample, and its Gaussian noise."""
+
+    member: Int[Tensor, " batch"]
+    gaussian: Float[Tensor, "batch obs"]
+
+
+class AbstractDynamics(abc.ABC):
+    """``s_tp1 = f(s_t, a_t, noise)``.
+
+    Pure, batch first, differentiable in obs and action. Whether a gradient is wanted is the caller's business: nothing
+    here turns gradients off. dtype and device follow the input.
+    """
+
+    @property
+    @abc.abstractmethod
+    def members(self) -> int:
+        """1 for true dynamics, M for an ensemble."""
+
+    @abc.abstractmethod
+    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
+        """Noise for one `step` of a batch; None where the transition is deterministic."""
+
+    @abc.abstractmethod
+    def step(
+        self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
+    ) -> Float[Tensor, "batch obs"]:
+        """The next observation of each sample."""
+
+    @abc.abstractmethod
+    def step_members(
+        self,
+        obs: Float[Tensor, "members batch obs"],
+        action: Float[Tensor, "members batch action"],
+        gaussian: Float[Tensor, "members batch obs"] | None,
+    ) -> Float[Tensor, "members batch obs"]:
+        """The next observation, each member moving its own batch (STEVE). `gaussian=None` leaves the noise away."""

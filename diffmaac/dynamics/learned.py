@@ -1,0 +1,167 @@
+"""Learned dynamics: the ensemble behind the `AbstractDynamics` interface, and how it is fitted."""
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffmaac.config import ModelSettings
+from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.dynamics.ensemble import GaussianEnsemble
+from diffmaac.errors import DivergenceError
+
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it modulo 1 spread evenly: whether transition i is held out depends on i alone, in every fit."""
+ADAM_BETAS = (0.9, 0.99)
+"""A shorter memory of squared gradients than torch's 0.999: when the data move on, the first batches' large gradients
+would otherwise hold the step size down for a thousand steps."""
+EPOCH_BATCHES = 20
+"""Fewest gradient steps between two looks at the held-out error; small data are passed over several times for it."""
+IMPROVEMENT = 0.01
+"""Relative fall of the held-out error that counts as an improvement (Janner et al. 2019, MBPO, reference code)."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did: epochs, and the held-out mean squared error in normalised units, best of each member averaged."""
+
+    epochs: int
+    held_out_mse: float
+
+
+class AbstractFittable(abc.ABC):
+    """Dynamics that can be fitted to transitions."""
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        obs_t: Float[Tensor, "n obs"],
+        action_t: Float[Tensor, "n action"],
+        obs_tp1: Float[Tensor, "n obs"],
+        generator: torch.Generator,
+    ) -> FitReport:
+        """Fits to transitions in the order in which they were collected, starting from the present weights."""
+
+
+class LearnedDynamics(AbstractDynamics, AbstractFittable):
+    """A probabilistic ensemble. Each sample is moved by a member drawn uniformly, as in MAAC: U ~ Uniform{1..M}."""
+
+    def __init__(self, obs_size: int, action_size: int, settings: ModelSettings, generator: torch.Generator):
+        self.settings = settings
+        self.network = GaussianEnsemble(obs_size, action_size, settings.members, settings.model_hidden, generator)
+        self._optimizer = torch.optim.Adam(
+            self.network.parameters(),
+            settings.model_lr,
+            betas=ADAM_BETAS,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def members(self) -> int:
+        return self.settings.members
+
+    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise:
+        """Members are drawn as a random balanced assignment: each sample's is uniform, and no member idles."""
+        device = generator.device
+        member = torch.randperm(batch, generator=generator, device=device) % self.members
+        gaussian = torch.randn(batch, self.network.y_mean.shape[0], generator=generator, device=device)
+        return Noise(member, gaussian)
+
+    def step(
+        self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
+    ) -> Float[Tensor, "batch obs"]:
+        if noise is None:
+            raise ValueError(
+                "learned dynamics are stochastic: pass the noise that sample_noise(batch, generator) draws."
+            )
+        gather, scatter = _group(noise.member, self.members)
+        x = torch.cat([obs, action], -1)[gather]
+        change = self.network.change(x, noise.gaussian[gather])
+        return obs + change.flatten(0, 1)[scatter]
+
+    def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None) -> Tensor:
+        return obs + self.network.change(torch.cat([obs, action], -1), gaussian)
+
+    def fit(self, obs_t: Tensor, action_t: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> FitReport:
+        """Maximum likelihood on a bootstrap sample for each member, until the held-out error stops falling.
+
+        Each member ends with the weights of its own best epoch. Raises DivergenceError where the loss is not finite.
+        """
+        x, y = torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
+        index = torch.arange(len(x), dtype=torch.float64, device=x.device)
+        held_out = (index * GOLDEN_RATIO) % 1.0 < self.settings.validation
+        x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
+        self.network.fit_normaliser(x_train, y_train)
+        n, size = len(x_train), self.settings.model_batch_size
+        bootstrap = torch.randint(n, (self.members, n), generator=generator, device=x.device)
+        bootstrap = bootstrap.repeat(1, -(-EPOCH_BATCHES * size // n) if n < EPOCH_BATCHES * size else 1)
+        best = self._held_out_mse(x_test, y_test)
+        best_weights = [p.detach().clone() for p in self.network.net.parameters()]
+        waited, epoch = 0, 0
+        while epoch < self.settings.model_epochs and waited < self.settings.model_patience:
+            for batch in _batches(bootstrap, size, generator):
+                self._descend(x_train[batch], y_train[batch])
+            epoch += 1
+            mse = self._held_out_mse(x_test, y_test)
+            improved = mse < (1 - IMPROVEMENT) * best
+            best = torch.where(improved, mse, best)
+            for saved, p in zip(best_weights, self.network.net.parameters(), strict=True):
+                saved[improved] = p.detach()[improved]
+            waited = 0 if improved.any() else waited + 1
+        with torch.no_grad():
+            for saved, p in zip(best_weights, self.network.net.parameters(), strict=True):
+                p.copy_(saved)
+        return FitReport(epoch, float(best.mean()))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _descend(self, x: Tensor, y: Tensor) -> None:
+        loss = self.network.loss(x, y)
+        if not torch.isfinite(loss):
+            raise DivergenceError("the loss of the learned dynamics is not finite. Try a smaller model_lr.")
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+
+    @torch.no_grad()
+    def _held_out_mse(self, x: Tensor, y: Tensor) -> Float[Tensor, " members"]:
+        mean, _ = self.network(x.expand(self.members, -1, -1))
+        target = (y - self.network.y_mean) / self.network.y_std
+        return (mean - target).square().mean((1, 2))
+
+
+def _group(member: Int[Tensor, " batch"], members: int) -> tuple[Tensor, Tensor]:
+    """Indices that sort samples into equal rows, one for each member, and back.
+
+    Returns gather (members, capacity), which sample stands at each place (places to spare repeat sample 0), and
+    scatter (batch), each sample's place in the flattened rows.
+    """
+    batch = member.shape[0]
+    order = torch.argsort(member, stable=True)
+    counts = torch.bincount(member, minlength=members)
+    capacity = int(counts.max())
+    first = torch.cumsum(counts, 0) - counts
+    sorted_member = member[order]
+    place = sorted_member * capacity + torch.arange(batch, device=member.device) - first[sorted_member]
+    gather = torch.zeros(members * capacity, dtype=torch.long, device=member.device)
+    gather[place] = order
+    scatter = torch.empty_like(order)
+    scatter[order] = place
+    return gather.view(members, capacity), scatter
+
+
+def _batches(bootstrap: Int[Tensor, "members n"], size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One epoch: (members, size) indices, each member's bootstrap sample in an order of its own."""
+    keys = torch.rand(bootstrap.shape, generator=generator, device=bootstrap.device)
+    shuffled = bootstrap.gather(1, keys.argsort(1))
+    yield from shuffled.split(size, dim=1)

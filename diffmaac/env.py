@@ -1,0 +1,63 @@
+"""The Gymnasium environment of a task, stepped without gradients."""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmaac.task import Task
+
+
+class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """`task` as a Gymnasium environment: float64 observations (obs,), actions (action,) in [-1, 1].
+
+    The reward of a step is that of its START state, as everywhere in this library. The episode is truncated after
+    `task.episode_steps` steps.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (task.obs_size,), np.float64)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action_size,), np.float32)
+        self._simulator = task.system.simulator()
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self._simulator.set_state(*self.task.reset(self.np_random))
+        self._steps = 0
+        return self._obs().numpy(), {}
+
+    def step(self, action: np.ndarray):
+        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        reward = float(self.task.reward(self._obs(), torch.from_numpy(action)))
+        self._simulator.step(action)
+        self._steps += 1
+        obs = self._obs()
+        terminated = self.task.terminated is not None and bool(self.task.terminated(obs))
+        return obs.numpy(), reward, terminated, self._steps >= self.task.episode_steps, {}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything the next step depends on; `restore` is the inverse."""
+        return {
+            "simulator": self._simulator.snapshot(),
+            "steps": self._steps,
+            "generator": self.np_random.bit_generator.state,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self._simulator.restore(np.asarray(snapshot["simulator"]))
+        self._steps = snapshot["steps"]
+        self.np_random.bit_generator.state = snapshot["generator"]
+
+    def observation(self) -> np.ndarray:
+        """The present observation (obs,)."""
+        return self._obs().numpy()
+
+    def _obs(self) -> Tensor:
+        qpos, qvel = self._simulator.state()
+        return self.task.observe(torch.from_numpy(qpos), torch.from_numpy(qvel))

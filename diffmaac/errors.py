@@ -1,0 +1,32 @@
+"""Failures that have a name. Each message says what was given, what is allowed and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DiffmaacError(ValueError):
+    """Something the user gave cannot be used. The command line shows it in one line and exits with code 2."""
+
+
+class SettingError(DiffmaacError):
+    """An unknown setting, or a value that the setting does not allow."""
+
+
+class TaskError(DiffmaacError):
+    """A task that cannot be used: its MJCF does not parse, its reward has the wrong shape, and so on."""
+
+
+class CheckpointError(DiffmaacError):
+    """A checkpoint that is missing, truncated, corrupted or written by another version."""
+
+
+class DivergenceError(DiffmaacError):
+    """Physics that blew up, or a loss or gradient that is no longer finite."""
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> str:
+    """The message for a name that does not exist: the nearest one, and all there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {what} '{given}'.{hint} There are: {', '.join(names)}."

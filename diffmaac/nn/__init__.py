@@ -1,0 +1,6 @@
+"""Networks."""
+
+from diffmaac.nn.critic import Critics as Critics
+from diffmaac.nn.mlp import MLP as MLP
+from diffmaac.nn.mlp import BatchedMLP as BatchedMLP
+from diffmaac.nn.policy import SquashedGaussianPolicy as SquashedGaussianPolicy

@@ -1,0 +1,46 @@
+"""The policy: a Gaussian squashed into [-1, 1] by tanh."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffmaac.nn.mlp import MLP
+
+LOG_STD_RANGE = (-20.0, 2.0)
+"""Range of the log standard deviation before squashing (Haarnoja et al. 2018, reference code)."""
+
+
+class SquashedGaussianPolicy(nn.Module):
+    """``a = tanh(mean(s) + std(s) * noise)`` with noise ~ N(0, I), reparameterised; the noise is an argument."""
+
+    def __init__(self, obs_size: int, action_size: int, hidden: Sequence[int], generator: torch.Generator):
+        super().__init__()
+        self.action_size = action_size
+        self.net = MLP([obs_size, *hidden, 2 * action_size], F.relu, generator)
+
+    def forward(self, obs: Float[Tensor, "*batch obs"]) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation before squashing, each (*batch, action)."""
+        mean, log_std = self.net(obs).chunk(2, dim=-1)
+        return mean, log_std.clamp(*LOG_STD_RANGE)
+
+    def sample(
+        self, obs: Float[Tensor, "*batch obs"], noise: Float[Tensor, "*batch action"]
+    ) -> tuple[Float[Tensor, "*batch action"], Float[Tensor, "*batch"]]:
+        """The action that `noise` gives, and its log density [nats].
+
+        log pi(a|s) = log N(u; mean, std) - sum_i log(1 - tanh(u_i)^2), the last term in the form
+        2 (log 2 - u - softplus(-2u)), which does not overflow (Haarnoja et al. 2018, appendix C).
+        """
+        mean, log_std = self(obs)
+        u = torch.addcmul(mean, log_std.exp(), noise)
+        log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        log_squash = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
+        return torch.tanh(u), (log_normal - log_squash).sum(-1)
+
+    def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
+        """The action of the mean, used in evaluation."""
+        return torch.tanh(self(obs)[0])

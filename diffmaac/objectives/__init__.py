@@ -1,0 +1,32 @@
+"""Objectives: pure functions of tensors and callables. They return the loss and a small mapping worth logging."""
+
+from diffmaac.objectives.pathwise import (
+    PathwiseNoise as PathwiseNoise,
+)
+from diffmaac.objectives.pathwise import (
+    pathwise_loss as pathwise_loss,
+)
+from diffmaac.objectives.pathwise import (
+    sample_pathwise_noise as sample_pathwise_noise,
+)
+from diffmaac.objectives.steve import (
+    SteveNoise as SteveNoise,
+)
+from diffmaac.objectives.steve import (
+    sample_steve_noise as sample_steve_noise,
+)
+from diffmaac.objectives.steve import (
+    steve_candidates as steve_candidates,
+)
+from diffmaac.objectives.steve import (
+    steve_target as steve_target,
+)
+from diffmaac.objectives.td import (
+    critic_loss as critic_loss,
+)
+from diffmaac.objectives.td import (
+    soft_td_target as soft_td_target,
+)
+from diffmaac.objectives.td import (
+    temperature_loss as temperature_loss,
+)

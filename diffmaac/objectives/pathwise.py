@@ -1,0 +1,67 @@
+"""The pathwise objective: the return over H dynamics steps, closed by the critic, as a differentiable function."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.types import Reward
+
+
+class PathwiseNoise(NamedTuple):
+    """Every random number of the objective: one policy noise for each of the H + 1 actions, one noise for each step."""
+
+    policy: Float[Tensor, "horizon_plus_1 batch action"]
+    dynamics: tuple[Noise | None, ...]
+
+
+def sample_pathwise_noise(
+    dynamics: AbstractDynamics | None, horizon: int, batch: int, action_size: int, generator: torch.Generator
+) -> PathwiseNoise:
+    """Noise for `pathwise_loss` over `horizon` steps; `dynamics` may be None where the horizon is 0."""
+    policy = torch.randn(horizon + 1, batch, action_size, generator=generator, device=generator.device)
+    if dynamics is None:
+        return PathwiseNoise(policy, ())
+    return PathwiseNoise(policy, tuple(dynamics.sample_noise(batch, generator) for _ in range(horizon)))
+
+
+def pathwise_loss(
+    policy: SquashedGaussianPolicy,
+    critics: Critics,
+    dynamics: AbstractDynamics | None,
+    reward: Reward,
+    discount: Callable[[Tensor], Tensor],
+    obs_t: Float[Tensor, "batch obs"],
+    noise: PathwiseNoise,
+    alpha: Float[Tensor, ""],
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """The negative of MAAC's objective (Clavera, Fu, Abbeel 2020, eq. 1 with the entropy of eq. 4):
+
+        J_H = E[ sum_{h<H} gamma^h (r(s_h, a_h) - alpha log pi(a_h|s_h))
+                 + gamma^H (min_i Q_i(s_H, a_H) - alpha log pi(a_H|s_H)) ]
+
+    with s_{h+1} = f(s_h, a_h, noise) and a_h reparameterised, so that its gradient flows through policy, dynamics,
+    reward and critic. H is the number of dynamics noises; with H = 0 this is SAC's actor loss, bit for bit.
+    `discount(obs)` is gamma, or 0 where the episode has terminated.
+
+    Returns the loss and {"log_prob_t": (batch) log density of the first action, detached}.
+    """
+    horizon = len(noise.dynamics)
+    total = torch.zeros_like(obs_t[..., 0])
+    weight = torch.ones_like(total)
+    log_prob_t = None
+    for h in range(horizon + 1):
+        action_t, log_prob = policy.sample(obs_t, noise.policy[h])
+        log_prob_t = log_prob.detach() if log_prob_t is None else log_prob_t
+        if h == horizon or dynamics is None:
+            total = total + weight * (critics(obs_t, action_t).amin(0) - alpha * log_prob)
+            break
+        total = total + weight * (reward(obs_t, action_t) - alpha * log_prob)
+        obs_t = dynamics.step(obs_t, action_t, noise.dynamics[h])
+        weight = weight * discount(obs_t)
+    assert log_prob_t is not None
+    return -total.mean(), {"log_prob_t": log_prob_t}

@@ -1,0 +1,86 @@
+"""STEVE: critic targets that look several model steps ahead, weighted by their uncertainty (Buckman et al. 2018)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffmaac.dynamics.base import AbstractDynamics
+from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.types import Reward, Transition
+
+
+class SteveNoise(NamedTuple):
+    """Policy noise, common to all members so that members differ by their models alone, and each member's own noise."""
+
+    policy: Float[Tensor, "horizon_plus_1 batch action"]
+    model: Float[Tensor, "horizon members batch obs"]
+
+
+def sample_steve_noise(
+    dynamics: AbstractDynamics, horizon: int, batch: int, sizes: tuple[int, int], generator: torch.Generator
+) -> SteveNoise:
+    """Noise for `steve_candidates`; sizes = (obs size, action size)."""
+    policy = torch.randn(horizon + 1, batch, sizes[1], generator=generator, device=generator.device)
+    shape = (horizon, dynamics.members, batch, sizes[0])
+    if dynamics.members == 1:
+        return SteveNoise(policy, torch.zeros(shape, device=generator.device))
+    return SteveNoise(policy, torch.randn(shape, generator=generator, device=generator.device))
+
+
+def steve_candidates(
+    policy: SquashedGaussianPolicy,
+    target_critics: Critics,
+    dynamics: AbstractDynamics,
+    reward: Reward,
+    discount: Callable[[Tensor], Tensor],
+    transition: Transition,
+    noise: SteveNoise,
+    alpha: Float[Tensor, ""],
+) -> Float[Tensor, "horizon_plus_1 members critics batch"]:
+    """Targets after h = 0..horizon model steps, for every member and every critic (arXiv 1807.01675, eq. 9):
+
+        T_h = r_t + sum_{i=1..h} D_i (r(s_i, a_i) - alpha log pi(a_i|s_i))
+                  + D_{h+1} (Q(s_{h+1}, a_{h+1}) - alpha log pi(a_{h+1}|s_{h+1}))
+
+    s_1 is the state that followed in the data, s_2... are the member's, and D_i is the product of discounts up to s_i.
+    """
+    members = dynamics.members
+    obs = transition.obs_tp1.expand(members, -1, -1)
+    value = transition.reward_t.expand(members, -1)
+    weight = transition.discount_tp1.expand(members, -1)
+    candidates = []
+    horizon = noise.model.shape[0]
+    for h in range(horizon + 1):
+        distinct = obs[:1] if h == 0 else obs  # before the first step all members share one state
+        action, log_prob = policy.sample(distinct, noise.policy[h].expand(distinct.shape[0], -1, -1))
+        q = target_critics(distinct, action).transpose(0, 1)
+        candidates.append(value[:, None] + weight[:, None] * (q - alpha * log_prob[:, None]))
+        if h == horizon:
+            break
+        action = action.expand(members, -1, -1)
+        value = value + weight * (reward(obs, action) - alpha * log_prob)
+        obs = dynamics.step_members(obs, action, noise.model[h])
+        weight = weight * discount(obs)
+    return torch.stack(candidates)
+
+
+def steve_target(
+    candidates: Float[Tensor, "horizons members critics batch"], floor: float
+) -> tuple[Float[Tensor, " batch"], dict[str, Tensor]]:
+    """``sum_h w_h mean_m min_i T_h``, with w_h proportional to 1 / (variance of T_h + floor * mean variance).
+
+    The variance is taken over the models AND the critics. Over the models alone the one-step target has none, and all
+    the weight; over so few estimates a variance is also often zero by chance, and the floor (in units of the mean
+    variance over horizons and batch) keeps such a chance from deciding. With one horizon this is the soft TD target.
+
+    Returns the target and the mean weight of each horizon.
+    """
+    horizons, members, critics, batch = candidates.shape
+    variance = candidates.reshape(horizons, members * critics, batch).var(1, correction=0)
+    inverse = 1.0 / (variance + floor * variance.mean() + torch.finfo(variance.dtype).tiny)
+    weights = inverse / inverse.sum(0)
+    target = (weights * candidates.amin(2).mean(1)).sum(0)
+    return target, {f"steve_weight_{h}": weights[h].mean() for h in range(horizons)}

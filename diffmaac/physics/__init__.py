@@ -1,0 +1,8 @@
+"""One control step of a MuJoCo model in JAX, and how it is differentiated."""
+
+from diffmaac.physics.batch import batched_control_step as batched_control_step
+from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
+from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
+from diffmaac.physics.gradient import ControlStep as ControlStep
+from diffmaac.physics.host import host_devices as host_devices
+from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient

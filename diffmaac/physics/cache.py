@@ -1,0 +1,54 @@
+"""JAX's persistent compilation cache in a directory that only the user can write.
+
+A compiled program is loaded from the cache and run, so whoever can write there can run code as the user.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import jax
+
+
+def cache_directory() -> Path:
+    """`$DIFFMAAC_CACHE`, else `$XDG_CACHE_HOME/diffmaac`, else `~/.cache/diffmaac`."""
+    if explicit := os.environ.get("DIFFMAAC_CACHE"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "diffmaac"
+
+
+def private_directory(path: Path) -> Path:
+    """Creates `path` with mode 0700, or checks that nobody but the user can write to it.
+
+    Raises:
+        ValueError: `path` is not a directory, belongs to somebody else, or its group or others may write to it.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"The cache {path} is not a directory (links are not followed). Set DIFFMAAC_CACHE.")
+    if status.st_uid != os.getuid():
+        raise ValueError(
+            f"The cache {path} belongs to user {status.st_uid}, and you are {os.getuid()}: the compiled programs in it"
+            " would be run as you. Set DIFFMAAC_CACHE to a directory of your own."
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ValueError(
+            f"The cache {path} has mode {stat.S_IMODE(status.st_mode):04o}, so others can put programs into it that run"
+            f" as you. Run `chmod 700 {path}` after a look inside, or set DIFFMAAC_CACHE to another directory."
+        )
+    return path
+
+
+def enable_compilation_cache() -> Path | None:
+    """Turns the persistent cache on for this process; leaves alone a cache that the user has set already.
+
+    Returns:
+        The directory in use, or None where JAX was configured by the user.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return None
+    directory = private_directory(cache_directory())
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    return directory

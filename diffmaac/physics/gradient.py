@@ -1,0 +1,43 @@
+"""The interface: how a control step is differentiated is an object, passed as a value."""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import abc
+from collections.abc import Callable
+from typing import TypeAlias
+
+import mujoco
+from jax import Array
+from jaxtyping import Float
+
+PhysicsState: TypeAlias = tuple[Float[Array, " nq"], Float[Array, " nv"], Float[Array, " na"]]
+"""(qpos, qvel, act)."""
+
+ControlStep: TypeAlias = Callable[
+    [Float[Array, " nq"], Float[Array, " nv"], Float[Array, " na"], Float[Array, " nu"]], PhysicsState
+]
+"""(qpos, qvel, act, ctrl) -> (qpos, qvel, act): pure, unbatched, differentiable in every argument."""
+
+BatchedPhysicsState: TypeAlias = tuple[Float[Array, "batch nq"], Float[Array, "batch nv"], Float[Array, "batch na"]]
+
+BatchedControlStep: TypeAlias = Callable[
+    [Float[Array, "batch nq"], Float[Array, "batch nv"], Float[Array, "batch na"], Float[Array, "batch nu"]],
+    BatchedPhysicsState,
+]
+
+
+class AbstractGradient(abc.ABC):
+    """How to differentiate one control step of a MuJoCo model.
+
+    The value of the step is the same for every gradient: the C engine's, to rounding. What differs is its
+    vector-Jacobian product. Concrete classes are frozen dataclasses, so that they can be compared, hashed and printed.
+    """
+
+    @abc.abstractmethod
+    def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
+        """The control step of `model` over `frame_skip` time steps, under one constant control.
+
+        Raises:
+            ValueError: the model has something that this gradient, or MJX, cannot do.
+        """

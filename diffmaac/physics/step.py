@@ -1,0 +1,98 @@
+"""The control step: MJX's public stages, composed so that only what the next state needs is computed."""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+from mujoco import mjx
+
+from diffmaac.physics.gradient import ControlStep, PhysicsState
+from diffmaac.physics.integrator import Carry, euler, rk4
+
+Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
+"""Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
+
+_POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature, mjx.factor_m)
+_CONSTRAINTS = (mjx.collision, mjx.make_constraint, mjx.transmission)
+_FORCES = (mjx.fwd_velocity, mjx.fwd_actuation, mjx.fwd_acceleration)
+_STAGES = (*_POSITION, *_CONSTRAINTS, *_FORCES)
+"""`mjx.forward` up to the solver, without cameras, lights and sensors: no force depends on them."""
+
+
+def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> ControlStep:
+    """`frame_skip` time steps of `model` under a constant control, the constraints solved by `solve`.
+
+    The precision follows the inputs, float32 or float64, and so does the model's.
+
+    Raises:
+        ValueError: the frame skip is not positive, or MJX cannot simulate the model as the C engine does.
+    """
+    _check(model, frame_skip)
+    single, double = _load(model, np.float32), _load(model, np.float64)
+
+    def step(
+        qpos: Float[Array, " nq"], qvel: Float[Array, " nv"], act: Float[Array, " na"], ctrl: Float[Array, " nu"]
+    ) -> PhysicsState:
+        mjx_model, blank = double if qpos.dtype == np.float64 else single
+        blank = blank.replace(ctrl=ctrl)
+        forward = functools.partial(_forward, mjx_model, blank, solve)
+
+        def time_step(carry: Carry, _: None) -> tuple[Carry, None]:
+            if model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
+                return rk4(mjx_model, blank, forward, carry), None
+            return euler(mjx_model, forward, carry), None
+
+        # The solver finds the same optimum from every start; zeros make the step a function of the state alone.
+        start = (qpos, qvel, act, jnp.zeros_like(qvel))
+        (qpos, qvel, act, _), _ = jax.lax.scan(time_step, start, length=frame_skip)
+        return qpos, qvel, act
+
+    return step
+
+
+def _forward(
+    model: mjx.Model, blank: mjx.Data, solve: Solve, qpos: Array, qvel: Array, act: Array, warmstart: Array
+) -> mjx.Data:
+    data = blank.replace(qpos=qpos, qvel=qvel, act=act, qacc_warmstart=warmstart)
+    for stage in _STAGES:
+        data = stage(model, data)
+    rows: Any = data._impl
+    if rows.efc_J.shape[0] == 0:
+        return data.replace(qacc=data.qacc_smooth)
+    return solve(model, data)
+
+
+def _check(model: mujoco.MjModel, frame_skip: int) -> None:
+    if frame_skip < 1:
+        raise ValueError(f"frame_skip is {frame_skip}; a control step has at least one time step. Pass 1 or more.")
+    integrator = mujoco.mjtIntegrator(model.opt.integrator)
+    if integrator not in (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4):
+        raise ValueError(
+            f"The model's integrator is {integrator.name}; diffmaac differentiates mjINT_EULER and mjINT_RK4."
+            ' Set <option integrator="Euler"/> or "RK4" in the model.'
+        )
+    if model.opt.noslip_iterations > 0:
+        raise ValueError(
+            f"The model asks for {model.opt.noslip_iterations} noslip iterations, which MJX leaves out, so its physics"
+            ' would differ from the C engine\'s. Set <option noslip_iterations="0"/>.'
+        )
+
+
+def _load(model: mujoco.MjModel, dtype: type[np.floating]) -> tuple[mjx.Model, mjx.Data]:
+    # Outside of any trace, even where the caller is inside one: these are constants.
+    with jax.enable_x64(dtype is np.float64), jax.ensure_compile_time_eval():
+        try:
+            return mjx.put_model(model, impl="jax"), mjx.make_data(model, impl="jax")
+        except (NotImplementedError, ValueError) as error:
+            raise ValueError(
+                f"MJX cannot load this model: {error}. Change the model, or step it with the C engine."
+            ) from error

@@ -1,0 +1,46 @@
+"""From what the user says to complete settings: preset, then the task's own, then the algorithm's, then the user's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffmaac.algorithms.table import ALGORITHMS
+from diffmaac.config import Settings, assemble, convert, default_of
+from diffmaac.errors import SettingError
+from diffmaac.task import Task, get_task
+
+PRESETS: dict[str, Mapping[str, Any]] = {
+    "paper": {},
+    "quick": {
+        "horizon": 3,
+        "samples": 1,
+        "updates_per_step": 2,
+        "steve_horizon": 1,
+        "members": 5,
+        "random_steps": 1000,
+        "imagined_states": 25_000,
+        "initial_alpha": 0.2,
+        "model_epochs": 30,
+    },
+    "quick/true": {"samples": 1, "actor_batch_size": 64, "actor_every": 2, "imagined_states": 5_000},
+}
+"""Changes to the defaults. "quick" is sized for two cores; "quick/true" adds what differs for the true dynamics."""
+
+
+def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
+    """The task and the complete settings of a run.
+
+    Raises SettingError for unknown names, values out of range, and settings that contradict the algorithm.
+    """
+    task = get_task(env)
+    given = convert({**given, "env": task.name})
+    chosen = {name: given.get(name, default_of(name)) for name in ("preset", "dynamics", "algorithm")}
+    keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if chosen["dynamics"] == "true" else [])
+    layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
+    fixed = ALGORITHMS[chosen["algorithm"]]
+    for name, value in fixed.items():
+        if name in given and given[name] != value:
+            raise SettingError(
+                f"{name}={given[name]} contradicts algorithm={chosen['algorithm']}, which fixes {name}={value}. "
+                "Leave it away, or choose another algorithm."
+            )
+    return task, assemble(*layers, fixed, given)

@@ -1,0 +1,257 @@
+"""What moves: a MuJoCo model or a linear system, and how its state is observed. Knows nothing of reward or learning."""
+
+import abc
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmaac.errors import DivergenceError, TaskError
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Observation <-> physics state, inverse of each other up to symmetries of the dynamics.
+
+    The observation is ``concat(qpos[hidden:] without the angles, cos(angles), sin(angles), qvel)``. `hidden` counts the
+    leading coordinates that the dynamics does not depend on (a free root's x); `angles` lists the indices into qpos of
+    unlimited hinges, observed by cosine and sine so that a full turn is no change.
+    """
+
+    nq: int
+    nv: int
+    hidden: int = 0
+    angles: tuple[int, ...] = ()
+
+    @cached_property
+    def plain(self) -> tuple[int, ...]:
+        """Indices into qpos of the coordinates observed as they are."""
+        return tuple(i for i in range(self.hidden, self.nq) if i not in self.angles)
+
+    @property
+    def obs_size(self) -> int:
+        return len(self.plain) + 2 * len(self.angles) + self.nv
+
+    def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor:
+        """(*batch, nq), (*batch, nv) -> (*batch, obs)."""
+        if not self.angles:
+            return torch.cat([qpos[..., self.hidden :], qvel], -1)
+        angle = qpos[..., list(self.angles)]
+        return torch.cat([qpos[..., list(self.plain)], angle.cos(), angle.sin(), qvel], -1)
+
+    def physics_state(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """(*batch, obs) -> qpos (*batch, nq), hidden coordinates at zero and angles in (-pi, pi]; qvel (*batch, nv).
+
+        The hidden coordinates get no gradient; an angle's is that of ``atan2(sin, cos)``.
+        """
+        n_plain, n_angles = len(self.plain), len(self.angles)
+        qvel = obs[..., obs.shape[-1] - self.nv :]
+        hidden = obs.new_zeros(*obs.shape[:-1], self.hidden)
+        if not self.angles:
+            return torch.cat([hidden, obs[..., :n_plain]], -1), qvel
+        plain, cos, sin = obs[..., : n_plain + 2 * n_angles].split([n_plain, n_angles, n_angles], -1)
+        shuffled = torch.cat([hidden, plain, torch.atan2(sin, cos)], -1)
+        position = [*range(self.hidden), *self.plain, *self.angles]
+        return shuffled[..., np.argsort(position).tolist()], qvel
+
+
+class AbstractSimulator(abc.ABC):
+    """One state, stepped in place without gradients (the inside of a Gymnasium environment)."""
+
+    @abc.abstractmethod
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Starts from the given state, as after a reset."""
+
+    @abc.abstractmethod
+    def step(self, action: np.ndarray) -> None:
+        """One control step under `action` in [-1, 1]. Raises DivergenceError where the state is no longer finite."""
+
+    @abc.abstractmethod
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """qpos, qvel (copies)."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> np.ndarray:
+        """Everything the next step depends on, as float64."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: np.ndarray) -> None:
+        """The inverse of `snapshot`."""
+
+
+class AbstractSystem(abc.ABC):
+    """What is to be controlled."""
+
+    @property
+    @abc.abstractmethod
+    def coordinates(self) -> Coordinates: ...
+
+    @property
+    @abc.abstractmethod
+    def action_size(self) -> int: ...
+
+    @property
+    @abc.abstractmethod
+    def dt(self) -> float:
+        """Seconds of one control step."""
+
+    @abc.abstractmethod
+    def simulator(self) -> AbstractSimulator: ...
+
+
+@dataclass(frozen=True, eq=False)
+class MujocoSystem(AbstractSystem):
+    """A MuJoCo model, `frame_skip` engine steps to one control step.
+
+    Actions in [-1, 1] are scaled to `actuator_ctrlrange`. Raises TaskError for a model without control ranges or with
+    activation states.
+    """
+
+    model: mujoco.MjModel
+    frame_skip: int
+    hidden: int = 0
+    angles: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.frame_skip < 1:
+            raise TaskError(f"frame_skip={self.frame_skip}: must be at least 1 engine step for a control step.")
+        if self.model.na:
+            raise TaskError(
+                f"the model has {self.model.na} activation states, which the observation would not determine."
+            )
+        if not self.model.nu or not self.model.actuator_ctrllimited.all():
+            raise TaskError(
+                "every actuator needs a ctrlrange (and the model an actuator): actions in [-1, 1] are scaled to it."
+            )
+
+    @classmethod
+    def from_xml(
+        cls, xml: str | Path, frame_skip: int, hidden: int = 0, angles: tuple[int, ...] = ()
+    ) -> "MujocoSystem":
+        """From MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
+        try:
+            if isinstance(xml, str) and xml.lstrip().startswith("<"):
+                model = mujoco.MjModel.from_xml_string(xml)
+            else:
+                model = mujoco.MjModel.from_xml_path(str(xml))
+        except ValueError as error:
+            raise TaskError(f"the MJCF does not parse: {' '.join(str(error).split())}") from error
+        return cls(model, frame_skip, hidden, angles)
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        return Coordinates(self.model.nq, self.model.nv, self.hidden, self.angles)
+
+    @property
+    def action_size(self) -> int:
+        return self.model.nu
+
+    @property
+    def dt(self) -> float:
+        return self.model.opt.timestep * self.frame_skip
+
+    @cached_property
+    def ctrl_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Offset and factor, each (nu,): ctrl = offset + factor * action."""
+        low, high = self.model.actuator_ctrlrange.T
+        return (high + low) / 2, (high - low) / 2
+
+    def engine_model(self) -> mujoco.MjModel:
+        """A copy of the model that stays where it diverged, where MuJoCo's default would silently reset it."""
+        model = copy.copy(self.model)
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        return model
+
+    def simulator(self) -> "MujocoSimulator":
+        return MujocoSimulator(self)
+
+
+class MujocoSimulator(AbstractSimulator):
+    """The MuJoCo C engine."""
+
+    _SPEC = mujoco.mjtState.mjSTATE_INTEGRATION
+
+    def __init__(self, system: MujocoSystem):
+        self._system = system
+        self._model = system.engine_model()
+        self._data = mujoco.MjData(self._model)
+        self._offset, self._factor = system.ctrl_scale
+
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        mujoco.mj_resetData(self._model, self._data)
+        self._data.qpos[:] = qpos
+        self._data.qvel[:] = qvel
+
+    def step(self, action: np.ndarray) -> None:
+        self._data.ctrl[:] = self._offset + self._factor * action
+        mujoco.mj_step(self._model, self._data, nstep=self._system.frame_skip)
+        if not (np.isfinite(self._data.qpos).all() and np.isfinite(self._data.qvel).all()):
+            raise DivergenceError(
+                f"the physics diverged at t = {self._data.time:.3f} s: qpos or qvel is no longer finite. "
+                "Try a smaller timestep in the MJCF, or stronger damping."
+            )
+
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._data.qpos.copy(), self._data.qvel.copy()
+
+    def snapshot(self) -> np.ndarray:
+        out = np.empty(mujoco.mj_stateSize(self._model, self._SPEC))
+        mujoco.mj_getState(self._model, self._data, out, self._SPEC)
+        return out
+
+    def restore(self, snapshot: np.ndarray) -> None:
+        mujoco.mj_setState(self._model, self._data, snapshot, self._SPEC)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSystem(AbstractSystem):
+    """``s_tp1 = A s_t + B a_t`` in closed form, with s = concat(qpos, qvel): A (n, n), B (n, action), n even."""
+
+    A: np.ndarray
+    B: np.ndarray
+    seconds: float
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        n = self.A.shape[0] // 2
+        return Coordinates(n, n)
+
+    @property
+    def action_size(self) -> int:
+        return self.B.shape[1]
+
+    @property
+    def dt(self) -> float:
+        return self.seconds
+
+    def simulator(self) -> "LinearSimulator":
+        return LinearSimulator(self)
+
+
+class LinearSimulator(AbstractSimulator):
+    """The closed form, in float64."""
+
+    def __init__(self, system: LinearSystem):
+        self._system = system
+        self._s = np.zeros(system.A.shape[0])
+
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        self._s = np.concatenate([qpos, qvel])
+
+    def step(self, action: np.ndarray) -> None:
+        self._s = self._system.A @ self._s + self._system.B @ action
+
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        qpos, qvel = np.split(self._s, 2)
+        return qpos.copy(), qvel.copy()
+
+    def snapshot(self) -> np.ndarray:
+        return self._s.copy()
+
+    def restore(self, snapshot: np.ndarray) -> None:
+        self._s = snapshot.copy()

@@ -1,0 +1,129 @@
+"""Tasks: what is to be controlled, and what for. And the registry that finds them by name."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmaac.errors import SettingError, TaskError, unknown
+from diffmaac.system import AbstractSystem
+from diffmaac.types import Reward
+
+if TYPE_CHECKING:
+    from diffmaac.env import TaskEnv
+
+Reset = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""``reset(generator) -> qpos (nq,), qvel (nv,)``: draws a start state."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What counts as solved: `score` of an episode's observations (time, obs) is above `threshold`."""
+
+    name: str
+    score: Callable[[Tensor], float]
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be controlled, and what for.
+
+    `reward(obs_t, action_t)` maps (*batch, obs) and (*batch, action) to (*batch); it is differentiable and belongs to
+    the START state of a transition. `terminated(obs_tp1)` maps (*batch, obs) to booleans (*batch); None: never.
+    `presets` maps "paper", "quick" (and "quick/true" for what changes with the true dynamics) to flat settings.
+    """
+
+    name: str
+    system: AbstractSystem
+    reward: Reward
+    reset: Reset
+    episode_steps: int = 1000
+    terminated: Callable[[Tensor], Tensor] | None = None
+    criterion: Criterion | None = None
+    reward_text: str = ""
+    reference: str = ""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def obs_size(self) -> int:
+        return self.system.coordinates.obs_size
+
+    @property
+    def action_size(self) -> int:
+        return self.system.action_size
+
+    @property
+    def dt(self) -> float:
+        """Seconds of one control step."""
+        return self.system.dt
+
+    def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor:
+        """Physics state to observation; see `Coordinates.observe`."""
+        return self.system.coordinates.observe(qpos, qvel)
+
+    def physics_state(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Observation to physics state; see `Coordinates.physics_state`."""
+        return self.system.coordinates.physics_state(obs)
+
+    def discount(self, obs_tp1: Tensor, gamma: float) -> Tensor:
+        """gamma, or 0 where the episode terminated: (*batch, obs) -> (*batch)."""
+        discount_tp1 = obs_tp1.new_full(obs_tp1.shape[:-1], gamma)
+        return discount_tp1 if self.terminated is None else discount_tp1.masked_fill(self.terminated(obs_tp1), 0.0)
+
+    def make_env(self) -> "TaskEnv":
+        """A Gymnasium environment of this task, stepped without gradients (MuJoCo's C engine or the closed form)."""
+        from diffmaac.env import TaskEnv  # the environment is built on tasks
+
+        return TaskEnv(self)
+
+    def check(self) -> None:
+        """Raises TaskError where start states or reward cannot be used, saying what came back."""
+        rng = np.random.default_rng(0)
+        states = [self.reset(rng) for _ in range(4)]
+        coordinates = self.system.coordinates
+        for qpos, qvel in states:
+            if np.shape(qpos) != (coordinates.nq,) or np.shape(qvel) != (coordinates.nv,):
+                raise TaskError(
+                    f"task '{self.name}': reset must return qpos ({coordinates.nq},) and qvel ({coordinates.nv},), "
+                    f"got {np.shape(qpos)} and {np.shape(qvel)}."
+                )
+        qpos, qvel = (torch.tensor(np.stack(x), dtype=torch.float32) for x in zip(*states, strict=True))
+        obs = self.observe(qpos, qvel)
+        action = torch.tensor(rng.uniform(-1, 1, (4, self.action_size)), dtype=torch.float32)
+        reward = self.reward(obs, action)
+        if not isinstance(reward, Tensor) or reward.shape != (4,):
+            got = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
+            raise TaskError(
+                f"task '{self.name}': reward must map obs (4, {self.obs_size}) and action (4, {self.action_size}) "
+                f"to a tensor of shape (4,), got {got}. Index with [..., i] and sum over the last dimension."
+            )
+        if not torch.isfinite(reward).all():
+            raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")
+
+
+_REGISTRY: dict[str, Callable[[], Task]] = {}
+
+
+def register(name: str, factory: Callable[[], Task]) -> None:
+    """Makes ``env=name`` mean the task that `factory` returns, in this process."""
+    _REGISTRY[name] = factory
+
+
+def task_names() -> list[str]:
+    """The names that `get_task` knows."""
+    return [*importlib.import_module("diffmaac_envs").FACTORIES, *_REGISTRY]
+
+
+def get_task(env: "str | Task") -> Task:
+    """The task of that name; a Task is returned as it is. Raises SettingError for a name that does not exist."""
+    if isinstance(env, Task):
+        return env
+    factories = {**importlib.import_module("diffmaac_envs").FACTORIES, **_REGISTRY}
+    if env not in factories:
+        raise SettingError(unknown("env", env, factories))
+    return factories[env]()

@@ -1,0 +1,124 @@
+"""Checkpoints: tensors in safetensors, everything else in a JSON manifest, replaced atomically. No pickle.
+
+A checkpoint is a folder with ``state-<step>.safetensors`` and ``manifest.json``, which names that file and its SHA-256.
+Writing adds the new tensors beside the old ones, replaces the manifest in one rename, then removes the old tensors:
+whenever a run is killed, the manifest names a complete file.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from diffmaac.errors import CheckpointError
+
+FORMAT = 1
+"""Raised whenever the meaning of a checkpoint changes."""
+MANIFEST = "manifest.json"
+_TENSOR, _ITEMS = "__tensor__", "__items__"
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Writes `state`, a tree of dicts, lists, tensors, arrays, numbers and strings, as the checkpoint in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, torch.Tensor] = {}
+    tree = _encode(state, "", tensors)
+    name = f"state-{step}.safetensors"
+    partial = folder / f"{name}.partial"
+    save_file(tensors, partial)
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "versions": {p: importlib.metadata.version(p) for p in ("diffmaac", "torch", "mujoco", "jax", "numpy")},
+        "file": name,
+        "sha256": _sha256(partial),
+        "state": tree,
+    }
+    _sync(partial)
+    os.replace(partial, folder / name)
+    text = folder / f"{MANIFEST}.partial"
+    text.write_text(json.dumps(manifest))
+    _sync(text)
+    os.replace(text, folder / MANIFEST)
+    for old in folder.glob("*.safetensors*"):
+        if old.name != name:
+            old.unlink()
+
+
+def load(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The step and state of the checkpoint in `folder`.
+
+    Raises CheckpointError where it is missing, truncated, from another version or has a wrong checksum.
+    """
+    path = folder / MANIFEST
+    advice = "Start the run anew, or restore the folder from a copy."
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint in '{folder}' ({MANIFEST} is missing). Is it a run directory?")
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint '{path}' is truncated or not JSON. {advice}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise CheckpointError(
+            f"checkpoint '{folder}' has format {found}, this version of diffmaac reads format {FORMAT}. "
+            "Use the version that wrote it (manifest.json names it)."
+        )
+    try:
+        file, sha256, step, tree = (manifest[k] for k in ("file", "sha256", "step", "state"))
+    except KeyError as error:
+        raise CheckpointError(f"checkpoint '{path}' lacks the entry {error}. {advice}") from error
+    tensors_path = folder / Path(file).name
+    if not tensors_path.is_file():
+        raise CheckpointError(f"checkpoint '{folder}' lacks its tensors, '{file}'. {advice}")
+    if _sha256(tensors_path) != sha256:
+        raise CheckpointError(f"checkpoint '{tensors_path}' is truncated or changed: wrong checksum. {advice}")
+    try:
+        return step, _decode(tree, load_file(tensors_path))
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(f"checkpoint '{tensors_path}' cannot be read: {error}. {advice}") from error
+
+
+def _encode(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """`node` as JSON, its tensors put aside into `tensors` under their path."""
+    if isinstance(node, np.ndarray):
+        node = torch.from_numpy(node)
+    if isinstance(node, torch.Tensor):
+        tensors[path] = node.detach().cpu().contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(node, dict) and all(isinstance(key, str) for key in node):
+        return {key: _encode(value, f"{path}/{key}", tensors) for key, value in node.items()}
+    if isinstance(node, dict):
+        return {_ITEMS: [[key, _encode(value, f"{path}/{key}", tensors)] for key, value in node.items()]}
+    if isinstance(node, list | tuple):
+        return [_encode(value, f"{path}/{i}", tensors) for i, value in enumerate(node)]
+    return node
+
+
+def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_decode(value, tensors) for value in node]
+    if not isinstance(node, dict):
+        return node
+    if _TENSOR in node:
+        return tensors[node[_TENSOR]]
+    if _ITEMS in node:
+        return {key: _decode(value, tensors) for key, value in node[_ITEMS]}
+    return {key: _decode(value, tensors) for key, value in node.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

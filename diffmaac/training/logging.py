@@ -1,0 +1,111 @@
+"""Metrics: one CSV row an epoch, the same scalars to TensorBoard, and a live progress line."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Means:
+    """Running means of named scalars, kept as tensors until they are asked for, so that no update waits for them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def pop(self) -> dict[str, float]:
+        """The means since the last `pop`."""
+        out = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return out
+
+
+class MetricsLog:
+    """``metrics.csv`` in `folder`, and TensorBoard events beside it if asked.
+
+    Opened at `step` > 0 it keeps the rows up to that step and continues: rows of work that was lost are cut away.
+    """
+
+    def __init__(self, folder: Path, step: int, tensorboard: bool):
+        self._path = folder / "metrics.csv"
+        self._rows = [row for row in read_metrics(self._path) if float(row["step"]) <= step] if step else []
+        self._write()
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1) if tensorboard else None
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Appends a row; ``row["step"]`` is its environment step."""
+        self._rows.append({name: _text(value) for name, value in row.items()})
+        self._write()
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, int(row["step"]))
+            self._board.flush()
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _write(self) -> None:
+        """Rewrites the file in one rename: later rows may have columns that earlier ones lack."""
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        partial = self._path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        partial.replace(self._path)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv as text; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.8g}"
+
+
+class ProgressLine:
+    """The live line of a training run: steps, return, losses, time left."""
+
+    def __init__(self, title: str, total: int, done: int, enabled: bool = True):
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not enabled,
+        )
+        self._task = self._progress.add_task(title, total=total, completed=done, status="")
+
+    def __enter__(self) -> "ProgressLine":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, step: int) -> None:
+        self._progress.update(self._task, completed=step)
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """Puts the numbers of an epoch on the line."""
+        short = {"return": "return", "critic_loss": "critic", "actor_loss": "actor", "solved": "solved"}
+        status = "  ".join(f"{word} {row[name]:.4g}" for name, word in short.items() if name in row)
+        self._progress.update(self._task, status=status)

@@ -1,0 +1,98 @@
+"""A run on disk: its directory, its settings, and the policy that can be loaded from it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffmaac import seeding
+from diffmaac.config import Settings, flatten, read_file, to_yaml
+from diffmaac.errors import CheckpointError, SettingError
+from diffmaac.nn import SquashedGaussianPolicy
+from diffmaac.presets import resolve
+from diffmaac.task import Task
+from diffmaac.training import checkpoint
+from diffmaac.training.evaluate import Evaluation, evaluate
+
+CONFIG, CHECKPOINT, FIGURES = "config.yaml", "checkpoint", "figures"
+RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
+"""Settings that can be given together with ``resume=``; the others are part of what the run is."""
+
+
+def create_directory(settings: Settings) -> Path:
+    """Makes the directory of a new run and writes its settings. Raises SettingError where it exists."""
+    run = settings.run
+    name = f"{run.env}-{run.algorithm}-{run.dynamics}-s{run.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path(run.out) if run.out else Path("runs") / name
+    if path.exists():
+        raise SettingError(f"run directory '{path}' exists. Continue it with resume={path}, or give another out=.")
+    path.mkdir(parents=True)
+    (path / CONFIG).write_text(to_yaml(settings))
+    return path
+
+
+def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = None) -> tuple[Task, Settings]:
+    """Task and settings of the run in `path`, changed by `given`.
+
+    Raises CheckpointError where there is no run, SettingError for a setting that cannot change on resuming.
+    """
+    if not (path / CONFIG).is_file():
+        raise CheckpointError(f"'{path}' is not a run directory: it has no {CONFIG}. `diffmaac train` makes one.")
+    stored = read_file(path / CONFIG)
+    for name in given:
+        if name not in RESUME_MAY_CHANGE:
+            raise SettingError(f"{name}= cannot change when resuming; {', '.join(sorted(RESUME_MAY_CHANGE))} can.")
+    return resolve(env if env is not None else stored["env"], {**stored, **given})
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained policy, ready to act."""
+
+    task: Task
+    policy: SquashedGaussianPolicy
+    settings: Settings
+    step: int
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray | torch.Tensor) -> np.ndarray:
+        """The action of the policy's mode: (*batch, obs) -> (*batch, action), in [-1, 1].
+
+        Raises ValueError where the last dimension of `obs` is not the task's observation size.
+        """
+        obs = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
+        if obs.shape[-1:] != (self.task.obs_size,):
+            raise ValueError(f"obs has shape {tuple(obs.shape)}; the last dimension must be {self.task.obs_size}.")
+        return self.policy.mode(obs).numpy()
+
+    def evaluate(self, episodes: int, seed: int | None = None) -> Evaluation:
+        """Returns over `episodes` episodes with fixed start states (those of training's own evaluation by default)."""
+        return evaluate(self.task, self.policy.mode, episodes, self.settings.run.seed if seed is None else seed)
+
+
+def load(path: str | Path, env: str | Task | None = None) -> Agent:
+    """The agent of the run in `path`. `env` gives the task where it is the user's own and not registered.
+
+    Raises CheckpointError where the run or its checkpoint is missing, damaged or from another version.
+    """
+    path = Path(path)
+    task, settings = read_settings(path, {}, env)
+    step, state = checkpoint.load(path / CHECKPOINT)
+    policy = SquashedGaussianPolicy(
+        task.obs_size, task.action_size, settings.agent.hidden, seeding.torch_generator(0, "load")
+    )
+    try:
+        policy.load_state_dict(state["agent"]["policy"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint of '{path}' does not fit task '{task.name}'. Has the task changed?"
+        ) from error
+    return Agent(task, policy.requires_grad_(False), settings, step)
+
+
+def describe(settings: Settings) -> str:
+    """The settings in one line, as they would be typed."""
+    return " ".join(f"{name}={value}" for name, value in flatten(settings).items())

@@ -1,0 +1,183 @@
+"""The training loop: a page of named steps."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffmaac import seeding
+from diffmaac.algorithms import ActorCritic
+from diffmaac.config import Settings
+from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
+from diffmaac.errors import DivergenceError
+from diffmaac.replay import Replay, concatenate
+from diffmaac.rollout import imagine
+from diffmaac.task import Task
+from diffmaac.training import checkpoint
+from diffmaac.training.evaluate import Evaluation, evaluate
+from diffmaac.training.logging import Means, MetricsLog, ProgressLine
+from diffmaac.training.run import CHECKPOINT
+from diffmaac.types import Transition
+
+
+class Trainer:
+    """One run, from its first environment step to its last, or from its checkpoint on."""
+
+    def __init__(self, task: Task, settings: Settings, folder: Path):
+        self.task, self.settings, self.folder = task, settings, folder
+        self.step = 0
+        seed, device = settings.run.seed, torch.device(settings.run.device)
+        self._device = device
+        streams = ("init", "agent", "model", "imagine", "batch", "explore")
+        self._generators = {name: seeding.torch_generator(seed, name, device) for name in streams}
+        self.dynamics = _make_dynamics(task, settings, self._generators["init"])
+        self.agent = ActorCritic(
+            task, settings.agent, self.dynamics, self._generators["init"], self._generators["agent"]
+        )
+        data = settings.data
+        self.replay = Replay(settings.run.steps, task.obs_size, task.action_size, device)
+        self._mixed = data.data == "mixed" and self.dynamics is not None
+        capacity = data.imagined_states * data.imagined_keep if self._mixed else 1
+        self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
+        self._env = task.make_env()
+        self._obs, _ = self._env.reset(seed=seeding.integer_seed(seed, "environment"))
+        self._means, self._seconds = Means(), 0.0
+
+    def train(self, progress: bool = True) -> None:
+        """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
+        run, report = self.settings.run, self.settings.report
+        log = MetricsLog(self.folder, self.step, report.tensorboard)
+        started = time.perf_counter() - self._seconds
+        with ProgressLine(run.env, run.steps, self.step, progress) as line:
+            if self.step == 0:
+                self.save()
+            while self.step < run.steps:
+                try:
+                    self._advance()
+                except DivergenceError as error:
+                    raise DivergenceError(
+                        f"stopped at environment step {self.step}: {error} "
+                        f"The checkpoint of step {self.step - self.step % report.epoch_steps} is kept in {self.folder}."
+                    ) from error
+                line.advance(self.step)
+                if self.step % report.epoch_steps == 0 or self.step == run.steps:
+                    self._seconds = time.perf_counter() - started
+                    line.show(self._end_epoch(log))
+        log.close()
+
+    def evaluate(self, episodes: int) -> Evaluation:
+        """The policy's mode on separate environments with fixed seeds."""
+        return evaluate(self.task, self.agent.policy.mode, episodes, self.settings.run.seed, self._device)
+
+    def save(self) -> None:
+        """Writes everything that the rest of the run depends on."""
+        state: dict[str, Any] = {
+            "agent": self.agent.state_dict(),
+            "replay": self.replay.state_dict(),
+            "imagined": self.imagined.state_dict(),
+            "environment": self._env.snapshot(),
+            "generators": {name: g.get_state() for name, g in self._generators.items()},
+            "seconds": self._seconds,
+        }
+        if isinstance(self.dynamics, LearnedDynamics):
+            state["dynamics"] = self.dynamics.state_dict()
+        checkpoint.save(self.folder / CHECKPOINT, self.step, state)
+
+    def restore(self) -> None:
+        """Takes up the run where its checkpoint stands. Raises CheckpointError as `checkpoint.load` does."""
+        self.step, state = checkpoint.load(self.folder / CHECKPOINT)
+        self.agent.load_state_dict(state["agent"])
+        self.replay.load_state_dict(state["replay"])
+        self.imagined.load_state_dict(state["imagined"])
+        self._env.restore(state["environment"])
+        self._obs = self._env.observation()
+        for name, generator in self._generators.items():
+            generator.set_state(state["generators"][name])
+        self._seconds = state["seconds"]
+        if isinstance(self.dynamics, LearnedDynamics):
+            self.dynamics.load_state_dict(state["dynamics"])
+
+    def _advance(self) -> None:
+        """One environment step, and the learning that belongs to it."""
+        data, past = self.settings.data, self.step - self.settings.data.random_steps
+        if past >= 0:
+            if isinstance(self.dynamics, LearnedDynamics) and past % self.settings.model.model_every == 0:
+                self._fit(self.dynamics)
+            if self._mixed and past % data.imagine_every == 0:
+                self._imagine()
+        self._collect()
+        if past >= 0:
+            for i in range(self.settings.agent.updates_per_step):
+                self._update(past * self.settings.agent.updates_per_step + i)
+
+    def _collect(self) -> None:
+        obs = torch.as_tensor(self._obs, dtype=torch.float32, device=self._device)[None]
+        action = self._explore(obs)
+        obs_tp1, reward, terminated, truncated, _ = self._env.step(action[0].cpu().numpy())
+        discount = 0.0 if terminated else self.settings.agent.gamma
+        next_obs = torch.as_tensor(obs_tp1, dtype=torch.float32, device=self._device)[None]
+        self.replay.add(Transition(obs, action, obs.new_tensor([reward]), obs.new_tensor([discount]), next_obs))
+        self._obs = self._env.reset()[0] if terminated or truncated else obs_tp1
+        self.step += 1
+
+    @torch.no_grad()
+    def _explore(self, obs: torch.Tensor) -> torch.Tensor:
+        generator, shape = self._generators["explore"], (1, self.task.action_size)
+        if self.step < self.settings.data.random_steps:
+            return 2 * torch.rand(shape, generator=generator, device=self._device) - 1
+        noise = torch.randn(shape, generator=generator, device=self._device)
+        return self.agent.policy.sample(obs, noise)[0]
+
+    def _fit(self, dynamics: LearnedDynamics) -> None:
+        real = self.replay.all()
+        report = dynamics.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"])
+        self._means.add(
+            {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
+        )
+
+    def _imagine(self) -> None:
+        assert self.dynamics is not None
+        data, generator = self.settings.data, self._generators["imagine"]
+        length = self._rollout_length()
+        start = self.replay.sample(max(1, data.imagined_states // length), generator).obs_t
+        gamma = self.settings.agent.gamma
+        self.imagined.add(imagine(self.agent.policy, self.dynamics, self.task, start, length, gamma, generator))
+
+    def _rollout_length(self) -> int:
+        """Grows linearly between the two ends of the ramp (Janner et al. 2019, MBPO, appendix C)."""
+        (low, high), ramp = self.settings.data.rollout_length, self.settings.data.rollout_ramp
+        return int(np.interp(self.step, ramp, (low, high)))
+
+    def _update(self, count: int) -> None:
+        agent = self.settings.agent
+        batch = self._sample(agent.batch_size)
+        self._means.add(self.agent.update_critic(batch))
+        if count % agent.actor_every == 0:
+            self._means.add(self.agent.update_actor(batch.obs_t[-agent.actor_batch_size :]))
+
+    def _sample(self, batch: int) -> Transition:
+        generator = self._generators["batch"]
+        if not self._mixed:
+            return self.replay.sample(batch, generator)
+        real = round(self.settings.data.real_ratio * batch)
+        parts = ((self.replay, real), (self.imagined, batch - real))
+        return concatenate(*(replay.sample(n, generator) for replay, n in parts if n))
+
+    def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
+        evaluation = self.evaluate(self.settings.report.eval_episodes)
+        row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
+        log.add(row)
+        self.save()
+        return row
+
+
+def _make_dynamics(task: Task, settings: Settings, init: torch.Generator) -> AbstractDynamics | None:
+    """The dynamics that the settings ask for; None where nothing uses them."""
+    agent = settings.agent
+    if agent.horizon == 0 and agent.critic_target == "td" and settings.data.data == "real":
+        return None
+    if settings.run.dynamics == "true":
+        return true_dynamics(task.system)
+    return LearnedDynamics(task.obs_size, task.action_size, settings.model, init)

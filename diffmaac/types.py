@@ -1,0 +1,24 @@
+"""Types that every part shares. Ground floor: torch tensors and nothing else."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+Reward = Callable[[Tensor, Tensor], Tensor]
+"""``reward(obs_t, action_t) -> reward_t``: (*batch, obs), (*batch, action) -> (*batch), differentiable."""
+
+
+class Transition(NamedTuple):
+    """A batch of transitions, time in the names.
+
+    ``discount_tp1`` takes the place of a `done` flag: 0 where the state after the action terminated the
+    episode, gamma everywhere else, truncation by the time limit included.
+    """
+
+    obs_t: Float[Tensor, "batch obs"]
+    action_t: Float[Tensor, "batch action"]
+    reward_t: Float[Tensor, " batch"]
+    discount_tp1: Float[Tensor, " batch"]
+    obs_tp1: Float[Tensor, "batch obs"]

@@ -1,0 +1,28 @@
+"""half_cheetah: a planar cheetah runs forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
+
+from torch import Tensor
+
+from diffmaac.task import Task
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial
+
+
+def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
+    """Forward velocity [m/s] less the cost of control."""
+    return obs_t[..., 8] - 0.1 * action_t.square().sum(-1)
+
+
+def half_cheetah() -> Task:
+    system = gymnasium_system("half_cheetah.xml", frame_skip=5, hidden=1)
+    return Task(
+        name="half_cheetah",
+        system=system,
+        reward=reward,
+        reset=near_initial(system, 0.1, 0.1, gaussian=True),
+        reward_text="s[8] - 0.1 |a|^2",
+        reference=REFERENCE,
+        presets={
+            "paper": {"steps": 200_000, "horizon": 4},
+            "quick": {"steps": 15_000, "horizon": 3},
+            "quick/true": {"horizon": 4},
+        },
+    )

@@ -1,0 +1,48 @@
+"""pendulum: swing a rod up with a motor too weak to lift it, and balance it. obs = (cos theta, sin theta, theta')."""
+
+import numpy as np
+from torch import Tensor
+
+from diffmaac.system import MujocoSystem
+from diffmaac.task import Task
+from diffmaac_envs._swing_up import ASSETS, balanced
+
+
+def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
+    """cos(theta), 1 where upright, less small costs of velocity [rad/s] and control."""
+    return obs_t[..., 0] - 0.01 * obs_t[..., 2].square() - 0.01 * action_t.square().sum(-1)
+
+
+def _reset(rng: np.random.Generator):
+    return np.pi + rng.uniform(-0.5, 0.5, 1), rng.uniform(-0.5, 0.5, 1)
+
+
+def pendulum() -> Task:
+    return Task(
+        name="pendulum",
+        system=MujocoSystem.from_xml(ASSETS / "pendulum.xml", frame_skip=5, angles=(0,)),
+        reward=reward,
+        reset=_reset,
+        episode_steps=200,
+        criterion=balanced(cos_index=0),
+        reward_text="cos(theta) - 0.01 theta'^2 - 0.01 a^2",
+        reference="own MJCF",
+        presets={
+            "paper": {"steps": 10_000, "random_steps": 500},
+            "quick": {
+                "steps": 3_000,
+                "random_steps": 400,
+                "epoch_steps": 500,
+                "model_every": 250,
+                "model_epochs": 40,
+                "horizon": 5,
+                "initial_alpha": 0.1,
+                "actor_lr": 1e-3,
+                "critic_lr": 1e-3,
+                "alpha_lr": 1e-3,
+                "hidden": [64, 64],
+                "model_hidden": [64, 64],
+                "imagined_states": 10_000,
+            },
+        },
+    )

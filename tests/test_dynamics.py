@@ -1,0 +1,185 @@
+"""One contract over all dynamics, and what each has of its own."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from diffmaac import DivergenceError, MujocoSystem, TaskError, get_task, seeding
+from diffmaac.config import ModelSettings
+from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
+from diffmaac.nn import BatchedMLP
+
+BATCH = 12
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return seeding.torch_generator(seed, "test")
+
+
+def learned(obs_size: int, action_size: int, members: int = 3) -> LearnedDynamics:
+    return LearnedDynamics(obs_size, action_size, ModelSettings(members=members, model_hidden=[32, 32]), generator())
+
+
+@pytest.fixture(params=["learned", "closed form", "mjx"], scope="module")
+def case(request):
+    """A task and dynamics for it."""
+    task = get_task("double_integrator" if request.param == "closed form" else "pendulum")
+    return task, learned(task.obs_size, task.action_size) if request.param == "learned" else true_dynamics(task.system)
+
+
+def inputs(task, dtype=torch.float32):
+    rng = np.random.default_rng(0)
+    states = [task.reset(rng) for _ in range(BATCH)]
+    obs = task.observe(*(torch.tensor(np.stack(x), dtype=dtype) for x in zip(*states, strict=True)))
+    return obs, 0.9 * (2 * torch.rand(BATCH, task.action_size, generator=generator(1), dtype=dtype) - 1)
+
+
+def test_step_is_pure_and_keeps_shape_and_dtype(case):
+    task, dynamics = case
+    obs, action = inputs(task)
+    noise = dynamics.sample_noise(BATCH, generator(2))
+    first, second = dynamics.step(obs, action, noise), dynamics.step(obs, action, noise)
+    assert torch.equal(first, second)
+    assert first.shape == obs.shape and first.dtype == obs.dtype
+
+
+def test_value_is_the_same_with_and_without_gradient(case):
+    task, dynamics = case
+    obs, action = inputs(task)
+    noise = dynamics.sample_noise(BATCH, generator(2))
+    with torch.no_grad():
+        without = dynamics.step(obs, action, noise)
+    with_gradient = dynamics.step(obs.requires_grad_(), action.requires_grad_(), noise)
+    assert with_gradient.requires_grad
+    torch.testing.assert_close(with_gradient.detach(), without, rtol=1e-5, atol=1e-5)
+
+
+def test_gradient_is_the_finite_difference(case):
+    task, dynamics = case
+    obs, action = inputs(task, torch.float64)
+    noise = dynamics.sample_noise(BATCH, generator(2))
+    if noise is not None:
+        dynamics.network.double()
+        noise = noise._replace(gaussian=noise.gaussian.double())
+    arguments = (obs.requires_grad_(), action.requires_grad_())
+    # MJX and the C engine, which computes the differenced values, agree to 1e-12; a step of 1e-6 then gives 1e-6.
+    assert torch.autograd.gradcheck(lambda o, a: dynamics.step(o, a, noise), arguments, atol=1e-5, fast_mode=True)
+    if noise is not None:
+        dynamics.network.float()
+
+
+def test_members_can_be_stepped_on_their_own(case):
+    task, dynamics = case
+    obs, action = inputs(task)
+    m = dynamics.members
+    out = dynamics.step_members(obs.expand(m, -1, -1), action.expand(m, -1, -1), None)
+    assert out.shape == (m, BATCH, task.obs_size)
+
+
+def test_batched_ensemble_equals_its_members_one_by_one():
+    batched = BatchedMLP(4, [5, 32, 3], torch.nn.functional.silu, generator()).double()
+    x = torch.randn(4, 7, 5, generator=generator(1), dtype=torch.float64)
+    out = batched(x)
+    for m in range(4):
+        h = torch.nn.functional.silu(x[m] @ batched.weights[0][m] + batched.biases[0][m])
+        torch.testing.assert_close(out[m], h @ batched.weights[1][m] + batched.biases[1][m], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("member", [[0] * 6, [2, 0, 1, 1, 0, 2], [1, 1, 1, 1, 0, 1]])
+def test_each_sample_is_moved_by_its_own_member(member):
+    dynamics = learned(3, 1)
+    obs, action = torch.randn(6, 3, generator=generator(1)), torch.randn(6, 1, generator=generator(2))
+    noise = dynamics.sample_noise(6, generator(3))._replace(member=torch.tensor(member))
+    out = dynamics.step(obs, action, noise)
+    each = dynamics.step_members(*(x.expand(3, -1, -1) for x in (obs, action, noise.gaussian)))
+    torch.testing.assert_close(out, each[torch.tensor(member), torch.arange(6)])
+
+
+def test_members_are_drawn_evenly():
+    noise = learned(3, 1).sample_noise(300, generator())
+    assert torch.bincount(noise.member).tolist() == [100, 100, 100]
+
+
+def test_fit_recovers_a_linear_system_and_its_noise():
+    """s' = A s + B a + 0.1 eps: the held-out error must fall to the noise, and the variance must name it."""
+    g = generator(1)
+    obs, action = torch.randn(2000, 2, generator=g), torch.rand(2000, 1, generator=g) * 2 - 1
+    A, B = torch.tensor([[0.5, 0.1], [-0.3, 0.7]]), torch.tensor([[0.4], [0.8]])
+    next_obs = obs @ A.T + action @ B.T + 0.1 * torch.randn(2000, 2, generator=g)
+    dynamics = learned(2, 1)
+    dynamics.fit(obs, action, next_obs, g)
+    x = torch.cat([obs, action], -1).expand(3, -1, -1)
+    with torch.no_grad():
+        mean = obs + dynamics.network.change(x, None).mean(0)
+        _, log_var = dynamics.network(x)
+        std = (log_var / 2).exp().mean((0, 1)) * dynamics.network.y_std
+    error = (mean - (obs @ A.T + action @ B.T)).square().mean().sqrt()
+    assert error < 0.03
+    torch.testing.assert_close(std, torch.full((2,), 0.1), rtol=0.15, atol=0)
+
+
+def test_members_differ_by_their_bootstrap_and_their_start():
+    dynamics = learned(2, 1)
+    with torch.no_grad():
+        out = dynamics.step_members(torch.randn(1, 5, 2).expand(3, -1, -1), torch.zeros(3, 5, 1), None)
+    assert not torch.allclose(out[0], out[1])
+
+
+def test_a_fit_stops_early():
+    g = generator(1)
+    obs = torch.randn(200, 2, generator=g)
+    action, next_obs = torch.randn(200, 1, generator=g), torch.randn(200, 2, generator=g)
+    report = learned(2, 1).fit(obs, action, next_obs, g)
+    assert report.epochs < ModelSettings().model_epochs
+
+
+def test_learned_state_round_trips():
+    first, second = learned(2, 1), learned(2, 1)
+    g = generator(1)
+    data = torch.randn(300, 2, generator=g), torch.randn(300, 1, generator=g), torch.randn(300, 2, generator=g)
+    first.fit(*data, g)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    a, b = generator(5), generator(5)
+    first.fit(*data, a)
+    second.fit(*data, b)
+    pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_learned_dynamics_without_noise_says_so():
+    with pytest.raises(ValueError, match="sample_noise"):
+        learned(2, 1).step(torch.zeros(1, 2), torch.zeros(1, 1), None)
+
+
+def test_linear_jacobians_are_A_and_B():
+    system = get_task("double_integrator").system
+    jacobians = torch.autograd.functional.jacobian(
+        lambda o, a: LinearDynamics(system).step(o, a), (torch.zeros(2).double(), torch.zeros(1).double())
+    )
+    np.testing.assert_array_equal(jacobians[0].numpy(), system.A)
+    np.testing.assert_array_equal(jacobians[1].numpy(), system.B)
+
+
+def test_physics_that_diverges_names_the_sample():
+    task = get_task("pendulum")
+    obs, action = inputs(task)
+    obs[5, 2] = float("inf")
+    with pytest.raises(DivergenceError, match="sample 5"):
+        true_dynamics(task.system).step(obs, action, None)
+
+
+def test_mixed_dtypes_are_refused():
+    task = get_task("pendulum")
+    obs, action = inputs(task)
+    with pytest.raises(ValueError, match=r"float32.*float64|float64.*float32"):
+        true_dynamics(task.system).step(obs.requires_grad_(), action.double(), None)
+
+
+def test_a_model_that_cannot_be_differentiated_is_refused():
+    xml = """<mujoco><option cone="elliptic"/><worldbody><geom type="plane" size="1 1 1"/>
+      <body pos="0 0 1"><joint name="j" type="slide" axis="0 0 1"/><geom size="0.1"/></body></worldbody>
+      <actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true"/></actuator></mujoco>"""
+    with pytest.raises(TaskError, match="dynamics=true"):
+        true_dynamics(MujocoSystem.from_xml(xml, frame_skip=1))

@@ -1,0 +1,212 @@
+"""Objectives against closed forms, finite differences of themselves, and each other."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffmaac import seeding
+from diffmaac.config import ModelSettings
+from diffmaac.dynamics import LearnedDynamics, LinearDynamics
+from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.objectives import (
+    critic_loss,
+    pathwise_loss,
+    sample_pathwise_noise,
+    sample_steve_noise,
+    soft_td_target,
+    steve_candidates,
+    steve_target,
+    temperature_loss,
+)
+from diffmaac.system import LinearSystem
+from diffmaac.types import Transition
+
+OBS, ACTION, BATCH = 2, 1, 16
+ALPHA = torch.tensor(0.3, dtype=torch.float64)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return seeding.torch_generator(seed, "test")
+
+
+def reward(obs, action):
+    return -obs.square().sum(-1) - 0.1 * action.square().sum(-1)
+
+
+def discount(obs):
+    return obs.new_full(obs.shape[:-1], 0.9)
+
+
+@pytest.fixture
+def policy():
+    return SquashedGaussianPolicy(OBS, ACTION, [16], generator()).double()
+
+
+@pytest.fixture
+def critics():
+    return Critics(OBS, ACTION, [16], generator(1)).double()
+
+
+@pytest.fixture
+def linear():
+    return LinearDynamics(LinearSystem(np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]]), 0.1))
+
+
+@pytest.fixture
+def ensemble():
+    dynamics = LearnedDynamics(OBS, ACTION, ModelSettings(members=3, model_hidden=[16]), generator(2))
+    dynamics.network.double()
+    return dynamics
+
+
+def noise_in_double(dynamics, horizon):
+    noise = sample_pathwise_noise(dynamics, horizon, BATCH, ACTION, generator(3))
+    steps = tuple(n and n._replace(gaussian=n.gaussian.double()) for n in noise.dynamics)
+    return noise._replace(policy=noise.policy.double(), dynamics=steps)
+
+
+def start():
+    return torch.randn(BATCH, OBS, generator=generator(4), dtype=torch.float64)
+
+
+def transition():
+    obs = start()
+    rewards = obs[:, 0].clone()
+    return Transition(obs, torch.zeros(BATCH, ACTION).double(), rewards, torch.full_like(rewards, 0.9), obs + 0.1)
+
+
+def test_horizon_zero_is_sacs_actor_loss_bit_for_bit():
+    policy = SquashedGaussianPolicy(OBS, ACTION, [16], generator())
+    critics = Critics(OBS, ACTION, [16], generator(1))
+    obs, alpha = start().float(), ALPHA.float()
+    noise = sample_pathwise_noise(None, 0, BATCH, ACTION, generator(3))
+    loss, _ = pathwise_loss(policy, critics, None, reward, discount, obs, noise, alpha)
+    action, log_prob = policy.sample(obs, noise.policy[0])
+    sac = (alpha * log_prob - critics(obs, action).amin(0)).mean()
+    assert torch.equal(loss, sac)
+    parameters = list(policy.parameters())
+    pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(sac, parameters), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("which", ["linear", "ensemble"])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_gradient_is_the_finite_difference_on_common_noise(which, horizon, policy, critics, request):
+    """Central differences in float64 along random directions; 1e-6 balances their error h^2 against rounding / h."""
+    dynamics = request.getfixturevalue(which)
+    noise, obs, h = noise_in_double(dynamics, horizon), start(), 1e-6
+    parameters = list(policy.parameters())
+
+    def loss():
+        return pathwise_loss(policy, critics, dynamics, reward, discount, obs, noise, ALPHA)[0]
+
+    grads = torch.autograd.grad(loss(), parameters)
+    for seed in range(3):
+        directions = [torch.randn(p.shape, generator=generator(seed), dtype=torch.float64) for p in parameters]
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                torch._foreach_add_(parameters, directions, alpha=sign * h)
+                values.append(float(loss()))
+                torch._foreach_add_(parameters, directions, alpha=-sign * h)
+        expected = (values[0] - values[1]) / (2 * h)
+        got = sum(float((g * d).sum()) for g, d in zip(grads, directions, strict=True))
+        assert got == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 2), start()
+    loss, extra = pathwise_loss(policy, critics, linear, reward, discount, obs, noise, ALPHA)
+    a0, l0 = policy.sample(obs, noise.policy[0])
+    s1 = linear.step(obs, a0)
+    a1, l1 = policy.sample(s1, noise.policy[1])
+    s2 = linear.step(s1, a1)
+    a2, l2 = policy.sample(s2, noise.policy[2])
+    expected = reward(obs, a0) - ALPHA * l0 + 0.9 * (reward(s1, a1) - ALPHA * l1)
+    expected = expected + 0.81 * (critics(s2, a2).amin(0) - ALPHA * l2)
+    torch.testing.assert_close(loss, -expected.mean())
+    torch.testing.assert_close(extra["log_prob_t"], l0.detach())
+
+
+def test_nothing_counts_after_termination(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 2), start()
+    loss, _ = pathwise_loss(policy, critics, linear, reward, lambda s: 0 * s[..., 0], obs, noise, ALPHA)
+    action, log_prob = policy.sample(obs, noise.policy[0])
+    torch.testing.assert_close(loss, -(reward(obs, action) - ALPHA * log_prob).mean())
+
+
+def test_soft_td_target_of_known_numbers():
+    target = soft_td_target(
+        torch.tensor([1.0, 1.0]),
+        torch.tensor([0.9, 0.0]),
+        torch.tensor([[2.0, 5.0], [3.0, 4.0]]),
+        torch.tensor([-1.0, 7.0]),
+        torch.tensor(0.5),
+    )
+    assert target.tolist() == pytest.approx([1 + 0.9 * (2 + 0.5), 1.0])
+
+
+def test_critic_and_temperature_loss_of_known_numbers():
+    loss, _ = critic_loss(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([0.0, 0.0]))
+    assert float(loss) == pytest.approx(0.5 * (1 + 4) / 2)
+    log_alpha = torch.tensor(0.0, requires_grad=True)
+    temperature_loss(log_alpha, torch.tensor([-3.0, -1.0]), target_entropy=-1.0).backward()
+    assert float(log_alpha.grad) == pytest.approx(3.0)  # entropy 2 is above its target -1: alpha must fall
+
+
+def candidates(dynamics, policy, critics, horizon):
+    noise = sample_steve_noise(dynamics, horizon, BATCH, (OBS, ACTION), generator(5))
+    noise = noise._replace(policy=noise.policy.double(), model=noise.model.double())
+    with torch.no_grad():
+        return noise, steve_candidates(policy, critics, dynamics, reward, discount, transition(), noise, ALPHA)
+
+
+def test_steve_without_model_steps_and_one_member_is_td(policy, critics, linear):
+    noise, values = candidates(linear, policy, critics, 0)
+    target, metrics = steve_target(values, 0.5)
+    batch = transition()
+    with torch.no_grad():
+        action, log_prob = policy.sample(batch.obs_tp1, noise.policy[0])
+        expected = soft_td_target(batch.reward_t, batch.discount_tp1, critics(batch.obs_tp1, action), log_prob, ALPHA)
+    torch.testing.assert_close(target, expected, rtol=1e-14, atol=0)
+    assert float(metrics["steve_weight_0"]) == 1.0
+
+
+def test_steve_candidates_written_out(policy, critics, linear):
+    noise, values = candidates(linear, policy, critics, 1)
+    batch = transition()
+    with torch.no_grad():
+        a1, l1 = policy.sample(batch.obs_tp1, noise.policy[0])
+        s2 = linear.step(batch.obs_tp1, a1)
+        a2, l2 = policy.sample(s2, noise.policy[1])
+        expected = batch.reward_t + 0.9 * (reward(batch.obs_tp1, a1) - ALPHA * l1)
+        expected = expected + 0.81 * (critics(s2, a2) - ALPHA * l2)
+    torch.testing.assert_close(values[1, 0], expected)
+
+
+def test_steve_does_not_collapse_onto_one_step(policy, critics, ensemble):
+    """All members share the one-step target, so over members alone its variance is zero and its weight one."""
+    _, values = candidates(ensemble, policy, critics, 2)
+    assert values[0].var(0).abs().max() < 1e-20
+    _, metrics = steve_target(values, 0.5)
+    weights = [float(metrics[f"steve_weight_{h}"]) for h in range(3)]
+    assert sum(weights) == pytest.approx(1.0)
+    assert min(weights) > 0.05
+
+
+def test_steve_leaves_an_uncertain_horizon_alone():
+    certain, doubtful = torch.zeros(1, 2, 2, 4), 100 * torch.randn(1, 2, 2, 4, generator=generator())
+    target, metrics = steve_target(torch.cat([certain + torch.tensor([0.0, 0.1])[:, None], doubtful]), 1e-4)
+    assert float(metrics["steve_weight_1"]) < 0.01
+    assert target.abs().max() < 1.0
+
+
+def test_log_density_is_that_of_the_squashed_gaussian(policy):
+    """Against torch's own transformed distribution."""
+    obs = start()
+    action, log_prob = policy.sample(obs, torch.randn(BATCH, ACTION, generator=generator(), dtype=torch.float64))
+    mean, log_std = policy(obs)
+    distribution = torch.distributions.TransformedDistribution(
+        torch.distributions.Normal(mean, log_std.exp()), [torch.distributions.TanhTransform()]
+    )
+    torch.testing.assert_close(log_prob, distribution.log_prob(action).sum(-1), rtol=1e-8, atol=1e-8)

@@ -1,0 +1,310 @@
+"""The control step against the C engine: its value, and its vector-Jacobian product against central differences.
+
+The reference is the C engine in float64 everywhere. Central differences with step h err by O(h^2) from curvature and by
+O(eps / h) from rounding; near h = 1e-6 both are about 1e-9 of the derivative where the physics is smooth. A few states
+have a contact or limit that switches within h, so the test asks for the median.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import dataclasses
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import mujoco
+import mujoco.rollout
+import numpy as np
+import pytest
+
+from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient, batched_control_step
+from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
+
+ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+MODELS = {"half_cheetah": ("half_cheetah.xml", 5), "hopper": ("hopper.xml", 4), "walker2d": ("walker2d_v5.xml", 4)}
+STATES = 64
+DIFFERENCE = 1e-6
+THREADS = 2
+FAST_COMPILE = {"xla_backend_optimization_level": 0}
+
+PENDULUM = """
+<mujoco><option timestep="0.01" integrator="{integrator}"/>
+  <worldbody><body>
+    <joint name="hinge" type="hinge" axis="0 1 0" damping="0.1"/>
+    <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.02" mass="1"/>
+  </body></worldbody>
+  <actuator><motor joint="hinge" gear="1"/></actuator>
+</mujoco>"""
+
+# A free and a ball joint, activations of two kinds, a joint limit, friction loss and an equality: all that the models
+# of Gymnasium leave out. No contact.
+ASSORTMENT = """
+<mujoco><option timestep="0.005" integrator="{integrator}"/>
+  <worldbody>
+    <body name="box"><freejoint/><geom type="box" size="0.1 0.2 0.3" mass="1" contype="0" conaffinity="0"/></body>
+    <body pos="1 0 0"><joint name="ball" type="ball" damping="0.1"/>
+      <geom type="box" size="0.1 0.1 0.3" pos="0 0 -0.3" mass="1" contype="0" conaffinity="0"/>
+      <body pos="0 0 -0.6">
+        <joint name="hinge" type="hinge" axis="0 1 0" frictionloss="0.2" limited="true" range="-20 20"/>
+        <geom type="capsule" fromto="0 0 0 0.1 0 -0.5" size="0.03" mass="0.5" contype="0" conaffinity="0"/>
+      </body>
+    </body>
+    <body pos="2 0 0"><joint name="a" type="slide" axis="1 0 0" damping="1"/>
+      <geom size="0.1" contype="0" conaffinity="0"/></body>
+    <body pos="3 0 0"><joint name="b" type="slide" axis="1 0 0"/>
+      <geom size="0.1" contype="0" conaffinity="0"/></body>
+  </worldbody>
+  <equality><joint joint1="a" joint2="b" polycoef="0 1 0 0 0"/></equality>
+  <actuator>
+    <general joint="hinge" dyntype="filter" dynprm="0.05" gainprm="2"/>
+    <general joint="a" dyntype="integrator" actlimited="true" actrange="-1 1" gainprm="3"/>
+    <motor joint="ball" gear="1 0.5 0"/>
+  </actuator>
+</mujoco>"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model, states and controls, the C engine's next states and the library's step with its pullback."""
+
+    model: mujoco.MjModel
+    frame_skip: int
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    cotangents: tuple[np.ndarray, ...]
+    gradients: tuple[np.ndarray, ...]
+
+
+def c_engine(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """The control step by `mujoco.rollout`, from a zero warm start as the library's."""
+    qpos, qvel, act, ctrl = inputs
+    start = np.concatenate([np.zeros((len(qpos), 1)), qpos, qvel, act], axis=1)
+    data = [mujoco.MjData(model) for _ in range(THREADS)]
+    controls = np.repeat(ctrl[:, None], frame_skip, axis=1)
+    states, _ = mujoco.rollout.rollout(model, data, start, controls, initial_warmstart=np.zeros_like(qvel))
+    after = np.asarray(states)[:, -1, 1:]
+    return tuple(np.split(after, [model.nq, model.nq + model.nv], axis=1))
+
+
+def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[np.ndarray, ...]:
+    """States in contact, met by the C engine under random controls, and controls to apply in them."""
+    rng, data, found, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
+    while len(found) < count:
+        if step % 100 == 0:
+            mujoco.mj_resetData(model, data)
+            data.qpos += rng.uniform(-0.05, 0.05, model.nq)
+        data.ctrl[:] = rng.uniform(-1, 1, model.nu)
+        mujoco.mj_step(model, data, nstep=frame_skip)
+        mujoco.mj_forward(model, data)
+        step += 1
+        if step % 3 == 0 and data.ncon > 0:
+            found.append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), rng.uniform(-1, 1, model.nu)))
+    qpos, qvel, act, ctrl = zip(*found, strict=True)
+    return np.stack(qpos), np.stack(qvel), np.stack(act), np.stack(ctrl)
+
+
+def random_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(0)
+    qpos = np.tile(model.qpos0, (count, 1))
+    for row in qpos:
+        mujoco.mj_integratePos(model, row, rng.normal(size=model.nv), 0.7)
+    shapes = (model.nv, model.na, model.nu)
+    qvel, act, ctrl = (rng.uniform(-1, 1, (count, width)) for width in shapes)
+    return qpos, qvel, act, ctrl
+
+
+def pull_back(step: Callable, inputs: tuple[np.ndarray, ...], cotangents: tuple[np.ndarray, ...]) -> tuple:
+    """Value and vector-Jacobian product, compiled as one program, and quickly: the tests run it once."""
+
+    def both(inputs: tuple, cotangents: tuple) -> tuple:
+        value, pullback = jax.vjp(step, *inputs)
+        return value, pullback(cotangents)
+
+    with jax.enable_x64(inputs[0].dtype == np.float64):
+        return jax.tree.map(np.asarray, jax.jit(both, compiler_options=FAST_COMPILE)(inputs, cotangents))
+
+
+def make_case(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, ...]) -> Case:
+    rng = np.random.default_rng(1)
+    cotangents = tuple(rng.normal(size=array.shape) for array in inputs[:3])
+    outputs, gradients = pull_back(batched_control_step(model, frame_skip), inputs, cotangents)
+    return Case(model, frame_skip, inputs, outputs, cotangents, gradients)
+
+
+def central_differences(case: Case, step: float) -> np.ndarray:
+    """d<cotangent, next state>/d(inputs) by the C engine; one column an input coordinate."""
+    flat = np.concatenate(case.inputs, axis=1)
+    splits = np.cumsum([array.shape[1] for array in case.inputs])[:-1]
+    columns = np.eye(flat.shape[1])
+    perturbed = np.stack([flat[:, None] + step * columns, flat[:, None] - step * columns])
+    batch = tuple(np.split(perturbed.reshape(-1, flat.shape[1]), splits, axis=1))
+    after = np.concatenate(c_engine(case.model, case.frame_skip, batch), axis=1)
+    after = after.reshape(*perturbed.shape[:3], -1)
+    return np.einsum("bij,bj->bi", (after[0] - after[1]) / (2 * step), np.concatenate(case.cotangents, axis=1))
+
+
+def relative_errors(case: Case, step: float = DIFFERENCE) -> np.ndarray:
+    difference = central_differences(case, step)
+    error = np.concatenate(case.gradients, axis=1) - difference
+    return np.linalg.norm(error, axis=1) / np.linalg.norm(difference, axis=1)
+
+
+def load(text: str, integrator: str) -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(text.format(integrator=integrator))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def locomotion(request: pytest.FixtureRequest) -> Case:
+    file, frame_skip = MODELS[request.param]
+    model = mujoco.MjModel.from_xml_path(str(ASSETS / file))
+    return make_case(model, frame_skip, contact_states(model, frame_skip, STATES))
+
+
+def test_locomotion_step_is_the_c_engines(locomotion: Case) -> None:
+    for output, expected in zip(locomotion.outputs, c_engine(*case_inputs(locomotion)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
+
+
+def test_locomotion_gradient_is_that_of_central_differences(locomotion: Case) -> None:
+    assert all(np.isfinite(gradient).all() for gradient in locomotion.gradients)
+    assert np.median(relative_errors(locomotion)) < 1e-6
+
+
+def case_inputs(case: Case) -> tuple[mujoco.MjModel, int, tuple[np.ndarray, ...]]:
+    return case.model, case.frame_skip, case.inputs
+
+
+@pytest.fixture(scope="module")
+def pendulum() -> Case:
+    model = load(PENDULUM, "Euler")
+    return make_case(model, 3, random_states(model, STATES))
+
+
+def test_pendulum(pendulum: Case) -> None:
+    for output, expected in zip(pendulum.outputs, c_engine(*case_inputs(pendulum)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-14)
+    assert relative_errors(pendulum).max() < 1e-8
+
+
+@pytest.fixture(scope="module")
+def assortment() -> Case:
+    model = load(ASSORTMENT, "RK4")
+    return make_case(model, 2, random_states(model, STATES))
+
+
+def test_assortment_of_joints_activations_and_constraints(assortment: Case) -> None:
+    for output, expected in zip(assortment.outputs, c_engine(*case_inputs(assortment)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    assert np.median(relative_errors(assortment)) < 1e-7
+
+
+def test_single_precision_follows_the_inputs(pendulum: Case) -> None:
+    single = tuple(array.astype(np.float32) for array in pendulum.inputs)
+    cotangents = tuple(array.astype(np.float32) for array in pendulum.cotangents)
+    outputs, gradients = pull_back(batched_control_step(pendulum.model, pendulum.frame_skip), single, cotangents)
+    for result, expected in zip((*outputs, *gradients), (*pendulum.outputs, *pendulum.gradients), strict=True):
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_error_of_central_differences_falls_with_the_square_of_the_step(pendulum: Case) -> None:
+    coarse, fine = (np.median(relative_errors(pendulum, step)) for step in (4e-2, 1e-2))
+    assert 1.9 < np.log(coarse / fine) / np.log(4) < 2.1
+
+
+@pytest.mark.parametrize("integrator", ["implicit", "implicitfast"])
+def test_other_integrators_raise(integrator: str) -> None:
+    with pytest.raises(ValueError, match=f"mjINT_{integrator.upper()}; diffmaac differentiates"):
+        batched_control_step(load(PENDULUM, integrator), 1)
+
+
+def test_elliptic_cones_raise() -> None:
+    model = load(PENDULUM, "Euler")
+    model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    with pytest.raises(ValueError, match=r"mjCONE_ELLIPTIC.*pyramidal"):
+        batched_control_step(model, 1)
+
+
+def test_noslip_raises() -> None:
+    model = load(PENDULUM, "Euler")
+    model.opt.noslip_iterations = 3
+    with pytest.raises(ValueError, match="3 noslip iterations"):
+        batched_control_step(model, 1)
+
+
+def test_what_mjx_cannot_load_raises() -> None:
+    text = """<mujoco><worldbody><body><freejoint/><geom type="cylinder" size="1 1"/></body>
+      <body><freejoint/><geom type="ellipsoid" size="1 1 2"/></body>
+      <body><freejoint/><geom type="box" size="1 1 1"/></body></worldbody></mujoco>"""
+    with pytest.raises(ValueError, match=r"MJX cannot load this model: .*not implemented"):
+        batched_control_step(mujoco.MjModel.from_xml_string(text), 1)
+
+
+def test_frame_skip_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="frame_skip is 0"):
+        batched_control_step(load(PENDULUM, "Euler"), 0)
+
+
+def test_wrong_shapes_and_mixed_dtypes_raise() -> None:
+    step = batched_control_step(load(PENDULUM, "Euler"), 1)
+    column, nothing = jnp.zeros((2, 1)), jnp.zeros((2, 0))
+    with pytest.raises(ValueError, match="batch first"):
+        step(column, column, nothing, jnp.zeros((3, 1)))
+    with pytest.raises(ValueError, match="all must be float32, or all float64"):
+        step(column, column, nothing, jnp.zeros((2, 1), jnp.int32))
+
+
+def test_the_gradient_is_an_object() -> None:
+    class Nothing(AbstractGradient):
+        def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
+            return lambda qpos, qvel, act, ctrl: (qpos, qvel, act)
+
+    step = batched_control_step(load(PENDULUM, "Euler"), 1, Nothing())
+    column, nothing = jnp.ones((2, 1)), jnp.zeros((2, 0))
+    np.testing.assert_array_equal(step(column, column, nothing, column)[0], column)
+    assert ImplicitGradient() == ImplicitGradient()
+
+
+def test_cache_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIFFMAAC_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    directory = private_directory(cache_directory())
+    assert directory == tmp_path / "xdg" / "diffmaac"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    monkeypatch.setenv("DIFFMAAC_CACHE", str(tmp_path / "own"))
+    assert cache_directory() == tmp_path / "own"
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_cache_directory_that_others_can_write_raises(tmp_path: Path, mode: int) -> None:
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    directory.chmod(mode)
+    with pytest.raises(ValueError, match="others can put programs into it"):
+        private_directory(directory)
+
+
+def test_cache_directory_must_be_a_directory(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(ValueError, match="links are not followed"):
+        private_directory(tmp_path / "link")
+
+
+def test_cache_of_the_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFMAAC_CACHE", str(tmp_path / "ours"))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
+        assert enable_compilation_cache() is None
+        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "theirs")
+        jax.config.update("jax_compilation_cache_dir", None)
+        assert enable_compilation_cache() == tmp_path / "ours"
+        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "ours")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -1,0 +1,150 @@
+"""One contract over all tasks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from diffmaac import MujocoSystem, TaskError, get_task
+from diffmaac.task import Task, task_names
+
+TASKS = task_names()
+
+
+@pytest.fixture(params=TASKS)
+def task(request) -> Task:
+    return get_task(request.param)
+
+
+def visited(task: Task, steps: int = 30, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Observations, actions and rewards of a random episode, in float64."""
+    env, rng = task.make_env(), np.random.default_rng(seed)
+    obs, rewards, actions, observations = env.reset(seed=seed)[0], [], [], []
+    for _ in range(steps):
+        action = rng.uniform(-1, 1, task.action_size)
+        observations.append(obs)
+        actions.append(action)
+        obs, reward, *_ = env.step(action)
+        rewards.append(reward)
+    return tuple(torch.tensor(np.array(x)) for x in (observations, actions, rewards))  # type: ignore[return-value]
+
+
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m.*imum value is.*")  # observations are unbounded
+def test_gymnasium_accepts_the_environment(task):
+    check_env(task.make_env(), skip_render_check=True)
+
+
+def test_observe_and_physics_state_are_inverse_up_to_hidden_coordinates(task):
+    obs, _, _ = visited(task)
+    qpos, qvel = task.physics_state(obs)
+    assert torch.allclose(task.observe(qpos, qvel), obs, atol=1e-12)
+    assert (qpos[:, : task.system.coordinates.hidden] == 0).all()
+
+
+def test_the_dynamics_do_not_depend_on_hidden_coordinates(task):
+    """A step from `physics_state(obs)` ends in the same observation as the environment's own step."""
+    env = task.make_env()
+    obs, _ = env.reset(seed=3)
+    action = np.random.default_rng(0).uniform(-1, 1, task.action_size)
+    simulator = task.system.simulator()
+    simulator.set_state(*(x.numpy() for x in task.physics_state(torch.tensor(obs))))
+    simulator.step(action)
+    expected = env.step(action)[0]
+    got = task.observe(*(torch.tensor(x) for x in simulator.state())).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_reward_in_torch_is_the_environments(task):
+    obs, action, reward = visited(task)
+    torch.testing.assert_close(task.reward(obs, action), reward, rtol=1e-12, atol=1e-12)
+    single = task.reward(obs.float(), action.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), reward, rtol=1e-4, atol=1e-4)
+
+
+def test_reward_is_differentiable(task):
+    obs, action, _ = visited(task, steps=5)
+    inputs = (obs.requires_grad_(), action.requires_grad_())
+    assert torch.autograd.gradcheck(task.reward, inputs)
+
+
+def test_seeding_is_deterministic(task):
+    first, second, other = visited(task, seed=1), visited(task, seed=1), visited(task, seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_snapshot_continues_bit_for_bit(task):
+    env = task.make_env()
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (20, task.action_size))
+    for action in actions[:10]:
+        env.step(action)
+    snapshot = env.snapshot()
+    expected = [env.step(action)[0] for action in actions[10:]]
+    other = task.make_env()
+    other.reset(seed=7)
+    other.restore(snapshot)
+    assert all(np.array_equal(other.step(a)[0], e) for a, e in zip(actions[10:], expected, strict=True))
+
+
+def test_episodes_are_truncated_and_never_terminate(task):
+    env = dataclasses.replace(task, episode_steps=3).make_env()
+    env.reset(seed=0)
+    ends = [env.step(env.action_space.sample())[2:4] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (False, True)]
+
+
+SIZES = {
+    "double_integrator": (2, 1, 0.1),
+    "pendulum": (3, 1, 0.05),
+    "cartpole": (5, 1, 0.04),
+    "half_cheetah": (17, 6, 0.05),
+    "hopper": (11, 3, 0.008),
+    "walker2d": (17, 6, 0.008),
+    "ant": (27, 8, 0.05),
+}
+
+
+def test_sizes_are_those_of_the_table(task):
+    assert (task.obs_size, task.action_size) == SIZES[task.name][:2]
+    assert task.dt == pytest.approx(SIZES[task.name][2])
+
+
+def test_terminated_states_have_discount_zero():
+    task = dataclasses.replace(get_task("double_integrator"), terminated=lambda obs: obs[..., 0] > 1)
+    obs = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    assert task.discount(obs, 0.9).tolist() == pytest.approx([0.9, 0.0])
+
+
+@pytest.mark.parametrize(
+    "reward, message",
+    [
+        (lambda obs, action: obs.sum(), r"shape \(4,\), got \(\)"),
+        (lambda obs, action: action, r"got \(4, 1\)"),
+        (lambda obs, action: obs[..., 0] * float("nan"), "not finite"),
+        (lambda obs, action: 1.0, "got float"),
+    ],
+)
+def test_a_reward_that_cannot_be_used_is_named(reward, message):
+    with pytest.raises(TaskError, match=message):
+        dataclasses.replace(get_task("pendulum"), reward=reward).check()
+
+
+@pytest.mark.parametrize(
+    "xml, message",
+    [
+        ("<mujoco><worldbody><body></mujoco>", "does not parse"),
+        ("<mujoco/>", "needs a ctrlrange"),
+    ],
+)
+def test_an_mjcf_that_cannot_be_used_is_named(xml, message):
+    with pytest.raises(TaskError, match=message):
+        MujocoSystem.from_xml(xml, frame_skip=1)
+
+
+def test_a_missing_mjcf_is_named(tmp_path):
+    with pytest.raises(TaskError, match="does not parse"):
+        MujocoSystem.from_xml(tmp_path / "robot.xml", frame_skip=1)
