@@ -21,7 +21,7 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         "initial_alpha": 0.2,
         "model_epochs": 30,
     },
-    "quick/true": {"samples": 1, "actor_batch_size": 64, "actor_every": 2, "imagined_states": 5_000},
+    "quick/true": {"samples": 1, "actor_batch_size": 64, "actor_every": 2, "imagined_states": 10_000},
 }
 """Changes to the defaults. "quick" is sized for two cores; "quick/true" adds what differs for the true dynamics."""
 

@@ -142,7 +142,7 @@ def _descend(
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise DivergenceError(
-            f"the {name}'s loss ({float(loss):g}) or gradient norm ({float(norm):g}) is not finite. "
+            f"the {name}'s loss ({loss.item():g}) or gradient norm ({norm.item():g}) is not finite. "
             "Try a smaller horizon, a smaller actor_lr or critic_lr, or a smaller max_grad_norm."
         )
     if max_norm is not None and norm > max_norm:

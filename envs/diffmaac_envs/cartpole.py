@@ -31,6 +31,21 @@ def cartpole() -> Task:
         reference="own MJCF",
         presets={
             "paper": {"steps": 20_000, "random_steps": 1000},
-            "quick": {"steps": 15_000, "random_steps": 500, "epoch_steps": 1000, "model_every": 500},
+            "quick": {
+                "steps": 6_000,
+                "random_steps": 500,
+                "epoch_steps": 500,
+                "model_every": 500,
+                "model_epochs": 40,
+                "horizon": 5,
+                "updates_per_step": 1,
+                "initial_alpha": 0.1,
+                "actor_lr": 1e-3,
+                "critic_lr": 1e-3,
+                "alpha_lr": 1e-3,
+                "hidden": [64, 64],
+                "model_hidden": [64, 64],
+                "imagined_states": 10_000,
+            },
         },
     )

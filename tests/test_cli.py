@@ -1,0 +1,102 @@
+"""The command line: bad input gets one clear line and exit code 2; --help names every setting."""
+
+import subprocess
+import sys
+
+import pytest
+
+from diffmaac.cli import main
+from diffmaac.config import FIELDS
+from test_training import TINY, words
+
+
+def run(*arguments: str, capsys) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return int(exit.value.code or 0), out, err
+
+
+BAD = {
+    "train env=pendlum": "Did you mean 'pendulum'? There are: ant, cartpole",
+    "train env=pendulum algorithm=mac": "Did you mean 'maac'?",
+    "train dynamics=tru": "Did you mean 'true'? There are: learned, true.",
+    "train preset=quik": "Did you mean 'quick'?",
+    "train horizont=3": "Did you mean 'horizon'?",
+    "train horizon=-1": "must be at least 0",
+    "train horizon=two": "must be of type int",
+    "train gamma=1.5": "must be between 0.0 and 1.0",
+    "train members=0": "must be at least 1",
+    "train batch_size=0": "must be at least 1",
+    "train hidden=[64,0]": "must be at least 1",
+    "train actor_batch_size=512": "must be at most batch_size=256",
+    "train rollout_length=[5,1]": "the first not above the second",
+    "train algorithm=sac horizon=2": "contradicts algorithm=sac, which fixes horizon=0",
+    "train horizon": "is not a setting. Settings are written name=value",
+    "train resume=no/such/run": "is not a run directory",
+    "train config=no.yaml": "there is no settings file 'no.yaml'",
+    "evaluate no/such/run": "is not a run directory",
+    "evaluate no/such/run episodes=0": "must be a whole number, at least 1",
+    "evaluate no/such/run episode=5": "Did you mean 'episodes'?",
+}
+
+
+@pytest.mark.parametrize("command", BAD)
+def test_bad_input_is_one_clear_line(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*command.split(), capsys=capsys)
+    assert code == 2 and out == ""
+    assert BAD[command] in err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [], "nothing may be left behind"
+
+
+def test_cuda_without_a_gpu_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, _, err = run("train", "device=cuda", capsys=capsys)
+    assert code == 2 and "torch sees no CUDA device" in err
+
+
+def test_an_existing_directory_is_named_and_kept(capsys, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    code, _, err = run("train", f"out={tmp_path}", capsys=capsys)
+    assert code == 2 and "exists. Continue it with resume=" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_settings_come_from_a_file_and_words_win(capsys, tmp_path):
+    (tmp_path / "s.yaml").write_text("env: double_integrator\ndynamics: true\nhorizon: 3\ngama: 0.9\n")
+    code, _, err = run("train", f"config={tmp_path / 's.yaml'}", capsys=capsys)
+    assert code == 2 and "Did you mean 'gamma'?" in err
+
+
+def test_train_then_evaluate(capsys, tmp_path):
+    path = tmp_path / "run"
+    code, out, err = run("train", *words(**TINY), "env=double_integrator", "dynamics=true", f"out={path}", capsys=capsys)
+    assert code == 0 and "return over 1 episodes" in out and "learning curve" in out
+    assert "run directory" in err
+    assert "dynamics: 'true'" in (path / "config.yaml").read_text()
+    code, out, _ = run("evaluate", str(path), "episodes=2", capsys=capsys)
+    assert code == 0 and "policy of environment step 90" in out and "return over 2 episodes" in out
+
+
+def test_help_names_every_setting_with_its_meaning(capsys):
+    _, out, _ = run("train", "--help", capsys=capsys)
+    for name, f in FIELDS.items():
+        assert f"{name}=" in out and f.metadata["help"] in out
+    _, out, _ = run("evaluate", "--help", capsys=capsys)
+    assert "episodes=" in out and "seed=" in out
+
+
+def test_envs_lists_every_task(capsys):
+    _, out, _ = run("envs", capsys=capsys)
+    for name in ("double_integrator", "pendulum", "half_cheetah", "s[8] - 0.1 |a|^2", "Wang et al. 2019"):
+        assert name in out
+
+
+@pytest.mark.parametrize("statement", ["import diffmaac", "import diffmaac.cli", "import diffmaac, diffmaac_envs"])
+def test_import_loads_neither_jax_nor_matplotlib(statement):
+    check = f"{statement}, sys; sys.exit(any(m in sys.modules for m in ('jax', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -1,0 +1,275 @@
+"""Whole runs at tiny size: determinism, resuming after SIGKILL, checkpoints that cannot be used, divergence."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import diffmaac
+from diffmaac import CheckpointError, DivergenceError, SettingError
+from diffmaac.api import prepare
+from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
+from diffmaac.presets import PRESETS, resolve
+from diffmaac.task import get_task, task_names
+from diffmaac.training import checkpoint
+from diffmaac.training.evaluate import evaluate
+from diffmaac.training.logging import read_metrics
+
+TINY = {
+    "steps": 90,
+    "epoch_steps": 30,
+    "random_steps": 40,
+    "batch_size": 16,
+    "actor_batch_size": 8,
+    "updates_per_step": 1,
+    "hidden": [16],
+    "horizon": 2,
+    "members": 3,
+    "model_hidden": [16],
+    "model_epochs": 2,
+    "model_every": 25,
+    "imagined_states": 50,
+    "imagine_every": 10,
+    "eval_episodes": 1,
+    "final_episodes": 1,
+    "tensorboard": False,
+}
+"""Settings at which a run takes seconds. The double integrator's episodes are 100 steps: the checkpoints fall inside."""
+
+
+def words(**settings) -> list[str]:
+    return [f"{name}={str(value).replace(' ', '')}" for name, value in settings.items()]
+
+
+def numbers(run: Path) -> list[dict[str, str]]:
+    """The metrics, without the wall time."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(run / "metrics.csv")]
+
+
+def tiny(path: Path, **changes) -> Path:
+    return diffmaac.train(**{"env": "double_integrator", **TINY, **changes}, out=str(path), progress=False).path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    return tiny(tmp_path_factory.mktemp("runs") / "finished")
+
+
+@pytest.mark.parametrize("dynamics", ["learned", "true"])
+@pytest.mark.parametrize("algorithm", ["maac", "sac"])
+def test_every_algorithm_trains_through_every_dynamics(dynamics, algorithm, tmp_path):
+    changes = {"horizon": 0} if algorithm == "sac" else {}
+    run = tiny(tmp_path / "run", algorithm=algorithm, dynamics=dynamics, **changes)
+    rows = read_metrics(run / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == [30, 60, 90]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values() if value)
+    assert ("model_mse" in rows[-1]) == (algorithm == "maac" and dynamics == "learned")
+    assert (run / "figures" / "learning_curve.png").stat().st_size > 1000
+
+
+def test_true_dynamics_train_through_mujoco(tmp_path):
+    run = tiny(tmp_path / "run", env="pendulum", dynamics="true", steps=60)
+    assert float(read_metrics(run / "metrics.csv")[-1]["actor_grad_norm"]) > 0
+
+
+def test_a_run_is_determined_by_its_seed(finished, tmp_path):
+    assert numbers(tiny(tmp_path / "same")) == numbers(finished)
+    assert numbers(tiny(tmp_path / "other", seed=1)) != numbers(finished)
+
+
+def test_a_run_with_another_horizon_differs(finished, tmp_path):
+    assert numbers(tiny(tmp_path / "other", horizon=1)) != numbers(finished)
+
+
+def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path):
+    """SIGKILL after the first epoch of three; then `resume=`."""
+    path, environment = tmp_path / "killed", {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "diffmaac.cli", "train", *words(env="double_integrator", **TINY), f"out={path}"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while len(read_metrics(path / "metrics.csv")) < 1:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(read_metrics(path / "metrics.csv")) < 3
+    diffmaac.train(resume=str(path), progress=False)
+    assert numbers(path) == numbers(finished)
+
+
+def test_a_finished_run_can_go_on(finished, tmp_path):
+    longer = tiny(tmp_path / "run", steps=60)
+    diffmaac.train(resume=str(longer), steps=90, progress=False)
+    assert numbers(longer) == numbers(finished)
+
+
+def test_rows_past_the_checkpoint_are_cut_away(finished, tmp_path):
+    run = tiny(tmp_path / "run", steps=60)
+    with (run / "metrics.csv").open("a") as file:
+        file.write("75,1.0,0.0\n")
+    diffmaac.train(resume=str(run), steps=90, progress=False)
+    assert numbers(run) == numbers(finished)
+
+
+def test_the_loaded_agent_acts_as_the_trained_one(tmp_path):
+    run = diffmaac.train(env="double_integrator", **TINY, out=str(tmp_path / "run"), progress=False)
+    agent = diffmaac.load(run.path)
+    obs = np.array([[0.1, 0.2], [0.0, -0.3]])
+    assert agent.act(obs).shape == (2, 1)
+    np.testing.assert_array_equal(agent.act(obs)[0], agent.act(obs[0]))
+    assert agent.evaluate(1).returns == run.evaluation.returns
+    with pytest.raises(ValueError, match="must be 2"):
+        agent.act(np.zeros(3))
+
+
+def test_evaluation_returns_are_those_of_one_episode_after_another():
+    task = get_task("double_integrator")
+    result = evaluate(task, lambda obs: -obs[:, :1], episodes=3, seed=0)
+    for i, expected in enumerate(result.returns):
+        env, total = task.make_env(), 0.0
+        obs, _ = env.reset(seed=diffmaac.seeding.integer_seed(0, f"evaluation-{i}"))
+        for _ in range(task.episode_steps):
+            obs, reward, *_ = env.step(-np.float32(obs[:1]))
+            total += reward
+        assert total == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_checkpoint_tree_round_trips(tmp_path):
+    state = {"a": [1, 2.5, "x", None, True], "b": {0: torch.arange(3), 1: {"c": np.eye(2)}}, "big": 2**100}
+    checkpoint.save(tmp_path, 7, state)
+    step, back = checkpoint.load(tmp_path)
+    assert step == 7 and back["a"] == state["a"] and back["big"] == 2**100
+    assert torch.equal(back["b"][0], torch.arange(3)) and torch.equal(back["b"][1]["c"], torch.eye(2).double())
+    checkpoint.save(tmp_path, 8, state)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "state-8.safetensors"]
+
+
+def damage_truncate(folder: Path) -> None:
+    tensors = next(folder.glob("*.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+
+
+def damage_byte(folder: Path) -> None:
+    tensors = next(folder.glob("*.safetensors"))
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(bytes(content))
+
+
+def damage_version(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
+
+
+DAMAGE = {
+    "wrong checksum": damage_truncate,
+    "truncated or changed": damage_byte,
+    "format 99": damage_version,
+    "lacks its tensors": lambda folder: next(folder.glob("*.safetensors")).unlink(),
+    "manifest.json is missing": lambda folder: (folder / "manifest.json").unlink(),
+    "truncated or not JSON": lambda folder: (folder / "manifest.json").write_text('{"format": 1, "st'),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGE)
+def test_a_damaged_checkpoint_is_named(message, tmp_path):
+    run = tiny(tmp_path / "run", steps=30)
+    DAMAGE[message](run / "checkpoint")
+    for use in (lambda: diffmaac.load(run), lambda: diffmaac.train(resume=str(run), steps=60)):
+        with pytest.raises(CheckpointError, match=message):
+            use()
+
+
+def test_a_directory_without_a_run_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="not a run directory"):
+        diffmaac.load(tmp_path)
+
+
+def test_a_task_that_changed_is_named(tmp_path):
+    run = tiny(tmp_path / "run", steps=30)
+    with pytest.raises(CheckpointError, match="Has the task changed"):
+        diffmaac.load(run, env="pendulum")
+
+
+def test_an_existing_run_directory_is_kept(finished):
+    before = numbers(finished)
+    with pytest.raises(SettingError, match="exists"):
+        tiny(finished)
+    assert numbers(finished) == before
+
+
+def test_what_a_run_is_cannot_change_on_resuming(finished):
+    with pytest.raises(SettingError, match="horizon= cannot change"):
+        diffmaac.train(resume=str(finished), horizon=3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
+    """An absurd step size; the last good checkpoint must be on disk and whole."""
+    with pytest.raises(DivergenceError, match=r"environment step \d+.*Try.*checkpoint of step"):
+        tiny(tmp_path / "run", actor_lr=1e30, critic_lr=1e30)
+    step, _ = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert step == 30
+
+
+def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):
+    """A pendulum whose spring is far too stiff for its time step."""
+    xml = """<mujoco><option timestep="0.1"/><worldbody><body><joint name="j" type="slide" stiffness="1e9"/>
+      <geom size="0.1"/></body></worldbody><actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+      </mujoco>"""
+    system = diffmaac.MujocoSystem.from_xml(xml, frame_skip=20)
+    task = diffmaac.Task("stiff", system, lambda s, a: s[..., 0] * 0, lambda rng: (np.ones(1), np.ones(1)))
+    with pytest.raises(DivergenceError, match=r"environment step \d+.*diverged"):
+        diffmaac.train(task, **TINY, out=str(tmp_path / "run"), progress=False)
+    assert checkpoint.load(tmp_path / "run" / "checkpoint")[0] == 0
+
+
+def test_the_actor_and_its_critic_see_mixed_batches(tmp_path):
+    trainer = prepare("double_integrator", {**TINY, "real_ratio": 0.25, "out": str(tmp_path / "run")})
+    trainer.train(progress=False)
+    real = {tuple(row) for row in trainer.replay.all().obs_t.tolist()}
+    batch = trainer._sample(16)
+    assert batch.obs_t.shape == (16, 2) and len(trainer.imagined) > 0
+    assert sum(tuple(row) in real for row in batch.obs_tp1[:4].tolist() + batch.obs_t[:4].tolist()) >= 4
+
+
+@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("preset", ["paper", "quick"])
+@pytest.mark.parametrize("dynamics", ["learned", "true"])
+def test_every_preset_resolves(task, preset, dynamics):
+    _, settings = resolve(task, {"preset": preset, "dynamics": dynamics})
+    assert settings.run.preset == preset and settings.run.dynamics == dynamics
+
+
+def test_paper_preset_is_the_reference():
+    _, settings = resolve("walker2d", {"preset": "paper"})
+    agent, model, data = settings.agent, settings.model, settings.data
+    assert (agent.horizon, agent.samples, agent.updates_per_step, agent.steve_horizon) == (2, 5, 8, 2)
+    assert (model.members, model.model_hidden, model.model_every) == (8, [200] * 4, 1000)
+    assert (data.imagined_states, data.imagine_every, data.real_ratio, data.random_steps) == (100_000, 250, 0.05, 5000)
+    assert resolve("hopper", {"preset": "paper"})[1].data.rollout_length == [1, 15]
+
+
+def test_true_is_the_true_dynamics_everywhere(tmp_path):
+    (tmp_path / "s.yaml").write_text("env: pendulum\ndynamics: true\n")
+    for given in (read_file(tmp_path / "s.yaml"), {"dynamics": True}, {"dynamics": "true"}):
+        assert resolve("pendulum", given)[1].run.dynamics == "true"
+
+
+def test_settings_round_trip_through_yaml(tmp_path):
+    settings = assemble({"horizon": 7, "hidden": [8, 9], "dynamics": True})
+    (tmp_path / "c.yaml").write_text(to_yaml(settings))
+    assert assemble(read_file(tmp_path / "c.yaml")) == settings
+
+
+def test_leaf_names_are_unique_and_explained():
+    assert len(flatten(assemble({}))) == len(FIELDS)
+    assert all(f.metadata["help"] for f in FIELDS.values())
+    assert all(name in FIELDS for preset in PRESETS.values() for name in preset)
+    assert default_of("hidden") is not default_of("hidden")
