@@ -124,9 +124,11 @@ def main(arguments: Iterable[str] | None = None) -> None:
     """The entry point. A DiffmaacError becomes one line and exit code 2; Ctrl-C says how to go on, exit code 130."""
     try:
         app(args=list(arguments) if arguments is not None else None)
-    except DiffmaacError:
+    except DiffmaacError as error:
+        typer.echo(f"diffmaac: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
+        typer.echo("diffmaac: stopped. Go on with `diffmaac train resume=RUN` from the last checkpoint.", err=True)
         sys.exit(130)
 
 

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from test_training import TINY, words
 
 from diffmaac.cli import main
 from diffmaac.config import FIELDS
-from test_training import TINY, words
 
 
 def run(*arguments: str, capsys) -> tuple[int, str, str]:
@@ -74,7 +74,9 @@ def test_settings_come_from_a_file_and_words_win(capsys, tmp_path):
 
 def test_train_then_evaluate(capsys, tmp_path):
     path = tmp_path / "run"
-    code, out, err = run("train", *words(**TINY), "env=double_integrator", "dynamics=true", f"out={path}", capsys=capsys)
+    code, out, err = run(
+        "train", *words(**TINY), "env=double_integrator", "dynamics=true", f"out={path}", capsys=capsys
+    )
     assert code == 0 and "return over 1 episodes" in out and "learning curve" in out
     assert "run directory" in err
     assert "dynamics: 'true'" in (path / "config.yaml").read_text()

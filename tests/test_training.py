@@ -50,7 +50,9 @@ def words(**settings) -> list[str]:
 
 def numbers(run: Path) -> list[dict[str, str]]:
     """The metrics, without the wall time."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(run / "metrics.csv")]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(run / "metrics.csv")
+    ]
 
 
 def tiny(path: Path, **changes) -> Path:

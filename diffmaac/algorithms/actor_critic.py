@@ -134,20 +134,22 @@ def _descend(
     name: str,
     max_norm: float | None = None,
 ) -> Tensor:
-    """One optimiser step along the gradient with respect to `parameters` alone. Returns its norm before clipping.
+    """One optimiser step along the gradient with respect to `parameters` alone, clipped to `max_norm` where it is given.
 
-    Raises DivergenceError where the loss or the gradient is not finite; the parameters are then as they were.
+    Returns the norm before clipping, or the loss where none is asked. Raises DivergenceError where it is not finite; the
+    parameters are then as they were.
     """
     grads = torch.autograd.grad(loss, parameters)
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+    size = loss.detach() if max_norm is None else torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    if not math.isfinite(size.item()):
         raise DivergenceError(
-            f"the {name}'s loss ({loss.item():g}) or gradient norm ({norm.item():g}) is not finite. "
-            "Try a smaller horizon, a smaller actor_lr or critic_lr, or a smaller max_grad_norm."
+            f"the {name}'s loss is {loss.item():g}"
+            + ("" if max_norm is None else f", its gradient norm {size.item():g}")
+            + ": not finite. Try a smaller horizon, actor_lr, critic_lr or max_grad_norm."
         )
-    if max_norm is not None and norm > max_norm:
-        torch._foreach_mul_(grads, float(max_norm / norm))
+    if max_norm is not None and size > max_norm:
+        torch._foreach_mul_(grads, float(max_norm / size))
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = grad
     optimizer.step()
-    return norm
+    return size

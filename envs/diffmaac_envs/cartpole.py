@@ -32,9 +32,9 @@ def cartpole() -> Task:
         presets={
             "paper": {"steps": 20_000, "random_steps": 1000},
             "quick": {
-                "steps": 6_000,
+                "steps": 9_000,
                 "random_steps": 500,
-                "epoch_steps": 500,
+                "epoch_steps": 1000,
                 "model_every": 500,
                 "model_epochs": 40,
                 "horizon": 5,

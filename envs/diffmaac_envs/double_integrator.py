@@ -43,6 +43,20 @@ def double_integrator() -> Task:
         reference="closed form (Riccati)",
         presets={
             "paper": {"steps": 10_000, "random_steps": 500},
-            "quick": {"steps": 3_000, "random_steps": 300, "epoch_steps": 300, "eval_episodes": 10, "model_every": 300},
+            "quick": {
+                "steps": 3_000,
+                "random_steps": 300,
+                "epoch_steps": 300,
+                "eval_episodes": 10,
+                "model_every": 300,
+                "updates_per_step": 1,
+                "initial_alpha": 0.1,
+                "actor_lr": 1e-3,
+                "critic_lr": 1e-3,
+                "alpha_lr": 1e-3,
+                "hidden": [64, 64],
+                "model_hidden": [64, 64],
+                "imagined_states": 5_000,
+            },
         },
     )

@@ -1,0 +1,153 @@
+"""The learning results of docs/results/: trains what is missing, resumes what stopped, writes CSV and figures.
+
+    python benchmarks/learning.py pendulum cartpole                # these suites, one run after another
+    python benchmarks/learning.py --seeds 0 half_cheetah           # one seed of one suite
+    python benchmarks/learning.py --collect                        # tables and figures from the runs at hand
+
+Each run is a process of its own on one thread with a fresh compilation cache: its wall time counts compilation, and
+its peak memory is its own. Runs lie under runs/results/ and are never trained twice.
+"""
+
+import argparse
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import diffmaac
+from diffmaac.analysis.lqr import riccati
+from diffmaac.analysis.plots import learning_curve
+from diffmaac.training.logging import read_metrics
+from diffmaac_envs import double_integrator
+
+RUNS, RESULTS = Path("runs/results"), Path("docs/results")
+RECORD = "record.json"
+SUITES: dict[str, list[dict[str, str]]] = {
+    "double_integrator": [{"dynamics": "learned"}, {"dynamics": "true"}],
+    "pendulum": [{"dynamics": "learned"}, {"dynamics": "true"}],
+    "cartpole": [{"dynamics": "learned"}, {"dynamics": "true"}],
+    "half_cheetah": [{"dynamics": "learned"}],
+    "half_cheetah_true": [{"env": "half_cheetah", "dynamics": "true"}],
+    "hopper": [{"dynamics": "learned"}],
+    "hopper_true": [{"env": "hopper", "dynamics": "true"}],
+}
+
+
+def words(suite: str, changes: dict[str, str], seed: int) -> list[str]:
+    settings = {"env": suite, **changes, "seed": str(seed), "threads": "1"}
+    return [f"{name}={value}" for name, value in settings.items()]
+
+
+def folder(suite: str, changes: dict[str, str], seed: int) -> Path:
+    return RUNS / f"{changes.get('env', suite)}-{changes['dynamics']}-s{seed}"
+
+
+def train(arguments: list[str], path: Path) -> None:
+    """Trains or resumes the run in `path`, and keeps its wall time and peak memory beside it."""
+    record = json.loads((path / RECORD).read_text()) if (path / RECORD).is_file() else {"wall_s": 0.0, "peak_mb": 0.0}
+    if record.get("finished"):
+        return
+    started = (path / "config.yaml").is_file()
+    command = ["train", f"resume={path}"] if started else ["train", *arguments, f"out={path}"]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DIFFMAAC_CACHE": f"{cache}/cache"}
+        start = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", "diffmaac.cli", *command], env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{path}: training failed")
+    record["wall_s"] += wall
+    record["cpu_s"] = record.get("cpu_s", 0.0) + usage.ru_utime + usage.ru_stime
+    record["peak_mb"] = max(record["peak_mb"], usage.ru_maxrss / 1024)
+    record |= {"finished": True, "command": "diffmaac train " + " ".join(arguments), "commit": commit()}
+    (path / RECORD).write_text(json.dumps(record))
+
+
+def evaluate(path: Path) -> dict[str, object]:
+    """One row of the table: ten evaluation episodes of the finished run in `path`."""
+    record, agent = json.loads((path / RECORD).read_text()), diffmaac.load(path)
+    result, run = agent.evaluate(10), agent.settings.run
+    row = {"task": run.env, "dynamics": run.dynamics, "seed": run.seed, "steps": agent.step}
+    row |= {"return": round(float(np.mean(result.returns)), 2), "return_std": round(float(np.std(result.returns)), 2)}
+    row["criterion"] = f"{result.solved}/{len(result.scores)}" if result.scores else ""
+    if run.env == "double_integrator":
+        row["criterion"] = f"{cost_ratio(agent):.4f} x Riccati"
+    row |= {"wall_s": round(record["wall_s"]), "cpu_s": round(record["cpu_s"]), "peak_mb": round(record["peak_mb"])}
+    return row | {"command": record["command"], "commit": record["commit"]} | machine()
+
+
+def cost_ratio(agent: diffmaac.Agent) -> float:
+    """Undiscounted cost of the policy over 100 evaluation episodes, over that of the Riccati optimum."""
+    system, task = double_integrator, agent.task
+    K, _ = riccati(system.A, system.B, system.Q, system.R)
+    from diffmaac.training.evaluate import evaluate as rollouts
+
+    def optimal(obs):
+        return -obs @ obs.new_tensor(K.T)
+
+    trained, best = (rollouts(task, act, 100, seed=0).returns for act in (agent.policy.mode, optimal))
+    return float(np.sum(trained) / np.sum(best))
+
+
+def commit() -> str:
+    """The commit that ran, with a + where the tree had changes."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def machine() -> dict[str, str]:
+    names = ("diffmaac", "torch", "mujoco", "jax", "numpy")
+    versions = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in names)
+    return {"versions": versions, "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run"}
+
+
+def collect() -> None:
+    """docs/results/learning.csv, every run's learning curve as CSV, and one figure for each task."""
+    paths = sorted(path.parent for path in RUNS.glob(f"*/{RECORD}"))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    rows = [evaluate(path) for path in paths]
+    if not rows:
+        raise SystemExit(f"there are no finished runs under {RUNS}")
+    with (RESULTS / "learning.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(*(f"{row[name]}" for name in list(row)[:10]), sep="\t")
+    tasks = {path: path.name.split("-")[0] for path in paths}
+    for task in dict.fromkeys(tasks.values()):
+        chosen = [path for path in paths if tasks[path] == task]
+        learning_curve(chosen, RESULTS / f"{task}.png", [path.name.split("-")[1] + " dynamics" for path in chosen])
+    with (RESULTS / "curves.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "step", "seconds", "return", "return_std"])
+        for path in paths:
+            for row in read_metrics(path / "metrics.csv"):
+                writer.writerow([path.name, *(row[name] for name in ("step", "seconds", "return", "return_std"))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="what to train")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--collect", action="store_true", help="write docs/results/ from the finished runs")
+    arguments = parser.parse_args()
+    for suite in arguments.suites:
+        for seed in arguments.seeds:
+            for changes in SUITES[suite]:
+                train(words(suite, changes, seed), folder(suite, changes, seed))
+    if arguments.collect or not arguments.suites:
+        collect()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The examples run, at tiny size."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from test_training import TINY, words
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def example(name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_train_learned_vs_true(tmp_path, capsys):
+    figure = example("train_learned_vs_true").main(words(**TINY), tmp_path)
+    assert figure.stat().st_size > 10_000
+    assert "learned dynamics: return" in capsys.readouterr().out
+
+
+def test_custom_task(tmp_path, capsys):
+    example("custom_task").main(words(**TINY), tmp_path)
+    out = capsys.readouterr().out
+    assert "learned dynamics: return" in out and "true dynamics: return" in out
+
+
+def test_every_example_is_tested():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"train_learned_vs_true", "custom_task"}
+
+
+def test_an_example_says_what_is_wrong_with_a_setting(tmp_path):
+    from diffmaac import SettingError
+
+    with pytest.raises(SettingError, match="Did you mean 'steps'"):
+        example("custom_task").main(["step=3"], tmp_path)
