@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,11 +73,11 @@ def train(arguments: list[str], path: Path) -> None:
     (path / RECORD).write_text(json.dumps(record))
 
 
-def evaluate(path: Path) -> dict[str, object]:
+def evaluate(path: Path) -> dict[str, Any]:
     """One row of the table: ten evaluation episodes of the finished run in `path`."""
     record, agent = json.loads((path / RECORD).read_text()), diffmaac.load(path)
     result, run = agent.evaluate(10), agent.settings.run
-    row = {"task": run.env, "dynamics": run.dynamics, "seed": run.seed, "steps": agent.step}
+    row: dict[str, Any] = {"task": run.env, "dynamics": run.dynamics, "seed": run.seed, "steps": agent.step}
     row |= {"return": round(float(np.mean(result.returns)), 2), "return_std": round(float(np.std(result.returns)), 2)}
     row["criterion"] = f"{result.solved}/{len(result.scores)}" if result.scores else ""
     if run.env == "double_integrator":

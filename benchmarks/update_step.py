@@ -2,8 +2,8 @@
 
     python benchmarks/update_step.py [threads=1] [repeats=60]
 
-half_cheetah sizes, batch 256, networks 256 x 256, float32. The two SAC updates alternate in one process, so that a change
-in the machine's load meets both; medians. Needs the extra `bench`. Writes docs/results/update_step-<threads>.csv.
+half_cheetah sizes, batch 256, networks 256 x 256, float32. The two SAC updates alternate in one process, so that a
+change in load meets both; medians. Needs the extra `bench`. Writes docs/results/update_step-<threads>.csv.
 """
 
 import csv

@@ -81,7 +81,7 @@ def test_train_then_evaluate(capsys, tmp_path):
     assert "run directory" in err
     assert "dynamics: 'true'" in (path / "config.yaml").read_text()
     code, out, _ = run("evaluate", str(path), "episodes=2", capsys=capsys)
-    assert code == 0 and "policy of environment step 90" in out and "return over 2 episodes" in out
+    assert code == 0 and "policy of environment step 120" in out and "return over 2 episodes" in out
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):

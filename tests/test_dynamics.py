@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffmaac import DivergenceError, MujocoSystem, TaskError, get_task, seeding
+from diffmaac import DivergenceError, LinearSystem, MujocoSystem, TaskError, get_task, seeding
 from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.nn import BatchedMLP
@@ -155,6 +155,7 @@ def test_learned_dynamics_without_noise_says_so():
 
 def test_linear_jacobians_are_A_and_B():
     system = get_task("double_integrator").system
+    assert isinstance(system, LinearSystem)
     jacobians = torch.autograd.functional.jacobian(
         lambda o, a: LinearDynamics(system).step(o, a), (torch.zeros(2).double(), torch.zeros(1).double())
     )

@@ -151,7 +151,9 @@ def test_critic_and_temperature_loss_of_known_numbers():
     assert float(loss) == pytest.approx(0.5 * (1 + 4) / 2)
     log_alpha = torch.tensor(0.0, requires_grad=True)
     temperature_loss(log_alpha, torch.tensor([-3.0, -1.0]), target_entropy=-1.0).backward()
-    assert float(log_alpha.grad) == pytest.approx(3.0)  # entropy 2 is above its target -1: alpha must fall
+    assert log_alpha.grad is not None and float(log_alpha.grad) == pytest.approx(
+        3.0
+    )  # entropy 2 is above its target -1: alpha must fall
 
 
 def candidates(dynamics, policy, critics, horizon):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import diffmaac
-from diffmaac import CheckpointError, DivergenceError, SettingError
+from diffmaac import CheckpointError, DivergenceError, SettingError, seeding
 from diffmaac.api import prepare
 from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
 from diffmaac.presets import PRESETS, resolve
@@ -23,9 +23,9 @@ from diffmaac.training.evaluate import evaluate
 from diffmaac.training.logging import read_metrics
 
 TINY = {
-    "steps": 90,
-    "epoch_steps": 30,
-    "random_steps": 40,
+    "steps": 120,
+    "epoch_steps": 40,
+    "random_steps": 50,
     "batch_size": 16,
     "actor_batch_size": 8,
     "updates_per_step": 1,
@@ -41,7 +41,7 @@ TINY = {
     "final_episodes": 1,
     "tensorboard": False,
 }
-"""Settings at which a run takes seconds. The double integrator's episodes are 100 steps: the checkpoints fall inside."""
+"""Settings at which a run takes seconds. Two of its three checkpoints fall inside an episode."""
 
 
 def words(**settings) -> list[str]:
@@ -70,14 +70,14 @@ def test_every_algorithm_trains_through_every_dynamics(dynamics, algorithm, tmp_
     changes = {"horizon": 0} if algorithm == "sac" else {}
     run = tiny(tmp_path / "run", algorithm=algorithm, dynamics=dynamics, **changes)
     rows = read_metrics(run / "metrics.csv")
-    assert [int(row["step"]) for row in rows] == [30, 60, 90]
+    assert [int(row["step"]) for row in rows] == [40, 80, 120]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values() if value)
     assert ("model_mse" in rows[-1]) == (algorithm == "maac" and dynamics == "learned")
     assert (run / "figures" / "learning_curve.png").stat().st_size > 1000
 
 
 def test_true_dynamics_train_through_mujoco(tmp_path):
-    run = tiny(tmp_path / "run", env="pendulum", dynamics="true", steps=60)
+    run = tiny(tmp_path / "run", env="pendulum", dynamics="true", steps=80)
     assert float(read_metrics(run / "metrics.csv")[-1]["actor_grad_norm"]) > 0
 
 
@@ -107,16 +107,16 @@ def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path)
 
 
 def test_a_finished_run_can_go_on(finished, tmp_path):
-    longer = tiny(tmp_path / "run", steps=60)
-    diffmaac.train(resume=str(longer), steps=90, progress=False)
+    longer = tiny(tmp_path / "run", steps=80)
+    diffmaac.train(resume=str(longer), steps=120, progress=False)
     assert numbers(longer) == numbers(finished)
 
 
 def test_rows_past_the_checkpoint_are_cut_away(finished, tmp_path):
-    run = tiny(tmp_path / "run", steps=60)
+    run = tiny(tmp_path / "run", steps=80)
     with (run / "metrics.csv").open("a") as file:
-        file.write("75,1.0,0.0\n")
-    diffmaac.train(resume=str(run), steps=90, progress=False)
+        file.write("100,1.0,0.0\n")
+    diffmaac.train(resume=str(run), steps=120, progress=False)
     assert numbers(run) == numbers(finished)
 
 
@@ -136,9 +136,9 @@ def test_evaluation_returns_are_those_of_one_episode_after_another():
     result = evaluate(task, lambda obs: -obs[:, :1], episodes=3, seed=0)
     for i, expected in enumerate(result.returns):
         env, total = task.make_env(), 0.0
-        obs, _ = env.reset(seed=diffmaac.seeding.integer_seed(0, f"evaluation-{i}"))
+        obs, _ = env.reset(seed=seeding.integer_seed(0, f"evaluation-{i}"))
         for _ in range(task.episode_steps):
-            obs, reward, *_ = env.step(-np.float32(obs[:1]))
+            obs, reward, *_ = env.step(-obs[:1].astype(np.float32))
             total += reward
         assert total == pytest.approx(expected, rel=1e-9)
 
@@ -182,9 +182,9 @@ DAMAGE = {
 
 @pytest.mark.parametrize("message", DAMAGE)
 def test_a_damaged_checkpoint_is_named(message, tmp_path):
-    run = tiny(tmp_path / "run", steps=30)
+    run = tiny(tmp_path / "run", steps=40)
     DAMAGE[message](run / "checkpoint")
-    for use in (lambda: diffmaac.load(run), lambda: diffmaac.train(resume=str(run), steps=60)):
+    for use in (lambda: diffmaac.load(run), lambda: diffmaac.train(resume=str(run), steps=80)):
         with pytest.raises(CheckpointError, match=message):
             use()
 
@@ -195,7 +195,7 @@ def test_a_directory_without_a_run_is_named(tmp_path):
 
 
 def test_a_task_that_changed_is_named(tmp_path):
-    run = tiny(tmp_path / "run", steps=30)
+    run = tiny(tmp_path / "run", steps=40)
     with pytest.raises(CheckpointError, match="Has the task changed"):
         diffmaac.load(run, env="pendulum")
 
@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
     with pytest.raises(DivergenceError, match=r"environment step \d+.*Try.*checkpoint of step"):
         tiny(tmp_path / "run", actor_lr=1e30, critic_lr=1e30)
     step, _ = checkpoint.load(tmp_path / "run" / "checkpoint")
-    assert step == 30
+    assert step == 40
 
 
 def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):

@@ -134,10 +134,10 @@ def _descend(
     name: str,
     max_norm: float | None = None,
 ) -> Tensor:
-    """One optimiser step along the gradient with respect to `parameters` alone, clipped to `max_norm` where it is given.
+    """One optimiser step along the gradient with respect to `parameters` alone, clipped to `max_norm` where given.
 
-    Returns the norm before clipping, or the loss where none is asked. Raises DivergenceError where it is not finite; the
-    parameters are then as they were.
+    Returns the norm before clipping, or the loss where none is asked. Raises DivergenceError where it is not finite;
+    the parameters are then as they were.
     """
     grads = torch.autograd.grad(loss, parameters)
     size = loss.detach() if max_norm is None else torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ class Critics(nn.Module):
     ):
         super().__init__()
         sizes = [obs_size + action_size, *hidden, 1]
-        self.nets = nn.ModuleList(MLP(sizes, F.relu, generator) for _ in range(members))
+        self.nets = nn.ModuleList(MLP(sizes, torch.relu_, generator) for _ in range(members))
 
     def forward(
         self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]

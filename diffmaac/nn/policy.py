@@ -20,7 +20,7 @@ class SquashedGaussianPolicy(nn.Module):
     def __init__(self, obs_size: int, action_size: int, hidden: Sequence[int], generator: torch.Generator):
         super().__init__()
         self.action_size = action_size
-        self.net = MLP([obs_size, *hidden, 2 * action_size], F.relu, generator)
+        self.net = MLP([obs_size, *hidden, 2 * action_size], torch.relu_, generator)
 
     def forward(self, obs: Float[Tensor, "*batch obs"]) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before squashing, each (*batch, action)."""

@@ -1,5 +1,6 @@
 """One control step of a MuJoCo model in JAX, and how it is differentiated."""
 
+from diffmaac.physics import _import as _import
 from diffmaac.physics.batch import batched_control_step as batched_control_step
 from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
