@@ -19,8 +19,6 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         "random_steps": 1000,
         "imagined_states": 25_000,
         "initial_alpha": 0.2,
-        "critic_lr": 1e-3,
-        "tau": 0.01,
         "model_epochs": 30,
     },
     "quick/true": {"samples": 1, "actor_batch_size": 64, "actor_every": 2, "imagined_states": 10_000},

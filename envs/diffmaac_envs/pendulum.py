@@ -40,6 +40,7 @@ def pendulum() -> Task:
                 "actor_lr": 1e-3,
                 "critic_lr": 1e-3,
                 "alpha_lr": 1e-3,
+                "tau": 0.01,
                 "hidden": [64, 64],
                 "model_hidden": [64, 64],
                 "imagined_states": 10_000,
