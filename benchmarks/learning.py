@@ -31,6 +31,8 @@ from diffmaac_envs import double_integrator
 
 RUNS, RESULTS = Path("runs/results"), Path("docs/results")
 RECORD = "record.json"
+MARKERS = ("<!-- results -->", "<!-- /results -->")
+"""Between these two the README's table is written."""
 SUITES: dict[str, list[dict[str, str]]] = {
     "double_integrator": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "pendulum": [{"dynamics": "learned"}, {"dynamics": "true"}],
@@ -111,6 +113,23 @@ def machine() -> dict[str, str]:
     return {"versions": versions, "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run"}
 
 
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """One line for each task and dynamics: the mean over seeds, and what each seed reached."""
+    lines = [
+        "| task | dynamics | steps | return (mean over seeds; each) | criterion | wall time | peak memory |",
+        "|" + "---|" * 7,
+    ]
+    for task, dynamics in dict.fromkeys((row["task"], row["dynamics"]) for row in rows):
+        same = [row for row in rows if (row["task"], row["dynamics"]) == (task, dynamics)]
+        returns = [row["return"] for row in same]
+        each = ", ".join(f"{value:.4g}" for value in returns)
+        criterion = ", ".join(dict.fromkeys(row["criterion"] for row in same if row["criterion"]))
+        wall, memory = max(row["wall_s"] for row in same), max(row["peak_mb"] for row in same)
+        cells = [task, dynamics, f"{same[0]['steps']:,}", f"**{np.mean(returns):.4g}** ({each})", criterion]
+        lines.append("| " + " | ".join([*cells, f"at most {wall / 60:.1f} min", f"{memory / 1000:.1f} GB"]) + " |")
+    return "\n".join(lines)
+
+
 def collect() -> None:
     """docs/results/learning.csv, every run's learning curve as CSV, and one figure for each task."""
     paths = sorted(path.parent for path in RUNS.glob(f"*/{RECORD}"))
@@ -119,17 +138,20 @@ def collect() -> None:
     if not rows:
         raise SystemExit(f"there are no finished runs under {RUNS}")
     with (RESULTS / "learning.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    for row in rows:
-        print(*(f"{row[name]}" for name in list(row)[:10]), sep="\t")
+    table = markdown(rows)
+    print(table)
+    readme = Path("README.md").read_text()
+    before, after = readme.split(MARKERS[0])[0], readme.split(MARKERS[1])[1]
+    Path("README.md").write_text(before + f"{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}" + after)
     tasks = {path: path.name.split("-")[0] for path in paths}
     for task in dict.fromkeys(tasks.values()):
         chosen = [path for path in paths if tasks[path] == task]
         learning_curve(chosen, RESULTS / f"{task}.png", [path.name.split("-")[1] + " dynamics" for path in chosen])
     with (RESULTS / "curves.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["run", "step", "seconds", "return", "return_std"])
         for path in paths:
             for row in read_metrics(path / "metrics.csv"):

@@ -91,7 +91,7 @@ def main(words: list[str]) -> None:
     out = Path("docs/results") / f"update_step-{given['threads']}.csv"
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["update", "median_ms", "ratio_to_sb3", "threads", "repeats", "versions", "machine"])
         versions = " ".join(f"{p}=={importlib.metadata.version(p)}" for p in ("torch", "stable-baselines3"))
         for name, values in times.items():

@@ -21,6 +21,7 @@ import mujoco.rollout
 import numpy as np
 import pytest
 
+from diffmaac import MujocoSystem, get_task
 from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient, batched_control_step
 from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
 
@@ -188,6 +189,19 @@ def test_pendulum(pendulum: Case) -> None:
     for output, expected in zip(pendulum.outputs, c_engine(*case_inputs(pendulum)), strict=True):
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-14)
     assert relative_errors(pendulum).max() < 1e-8
+
+
+@pytest.mark.parametrize("name", ["pendulum", "cartpole"])
+def test_swing_up_tasks(name: str) -> None:
+    """The library's own models, cartpole's with its cart inside, at and past the ends of the rail."""
+    system = get_task(name).system
+    assert isinstance(system, MujocoSystem)
+    qpos, qvel, act, ctrl = random_states(system.model, STATES)
+    qpos[:, 0] = np.linspace(-1.85, 1.85, STATES)
+    case = make_case(system.model, system.frame_skip, (qpos, qvel, act, ctrl))
+    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-12)
+    assert np.median(relative_errors(case)) < 1e-7
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ class MetricsLog:
         names = list(dict.fromkeys(name for row in self._rows for name in row))
         partial = self._path.with_suffix(".partial")
         with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
+            writer = csv.DictWriter(file, names, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
         partial.replace(self._path)

@@ -30,7 +30,7 @@ def pendulum() -> Task:
         presets={
             "paper": {"steps": 10_000, "random_steps": 500},
             "quick": {
-                "steps": 3_000,
+                "steps": 4_000,
                 "random_steps": 400,
                 "epoch_steps": 500,
                 "model_every": 250,
@@ -45,5 +45,6 @@ def pendulum() -> Task:
                 "model_hidden": [64, 64],
                 "imagined_states": 10_000,
             },
+            "quick/true": {"steps": 3_000},
         },
     )
