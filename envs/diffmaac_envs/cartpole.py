@@ -32,7 +32,7 @@ def cartpole() -> Task:
         presets={
             "paper": {"steps": 20_000, "random_steps": 1000},
             "quick": {
-                "steps": 9_000,
+                "steps": 7_000,
                 "random_steps": 500,
                 "epoch_steps": 1000,
                 "model_every": 500,
