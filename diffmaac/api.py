@@ -11,7 +11,7 @@ from diffmaac.errors import SettingError
 from diffmaac.presets import resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
-from diffmaac.training.run import FIGURES, Agent, create_directory, load, read_settings
+from diffmaac.training.run import FIGURES, Agent, create_directory, load, read_settings, write_settings
 from diffmaac.training.trainer import Trainer
 
 
@@ -56,12 +56,16 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
         task, settings = resolve(env if env is not None else given.get("env", "pendulum"), given)
         check_machine(settings)
         task.check()
-        return Trainer(task, settings, create_directory(settings))
+        trainer = Trainer(task, settings)
+        trainer.begin(create_directory(settings))
+        write_settings(trainer.folder, settings)
+        return trainer
     folder = Path(resume)
     task, settings = read_settings(folder, given, env)
     check_machine(settings)
-    trainer = Trainer(task, settings, folder)
-    trainer.restore()
+    trainer = Trainer(task, settings)
+    trainer.restore(folder)
+    write_settings(folder, settings)
     return trainer
 
 

@@ -70,13 +70,17 @@ def _root() -> None:
 
 @app.command("train", help=TRAIN_HELP)
 def train_command(words: Words = None) -> None:
-    from diffmaac.api import finish, prepare  # torch is loaded after --help
+    from diffmaac.api import finish, prepare
 
     given = parse_words(words or [])
     trainer = prepare(given.pop("env", None), given)
     out = Console(stderr=True)
     out.print(f"run directory: {trainer.folder}", highlight=False)
-    trainer.train()
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        typer.echo(f"diffmaac: stopped. Go on with `diffmaac train resume={trainer.folder}`.", err=True)
+        raise typer.Exit(130) from None
     run = finish(trainer)
     _report(run.evaluation, trainer.task.criterion)
     typer.echo(f"learning curve: {run.path / 'figures' / 'learning_curve.png'}")
@@ -121,15 +125,15 @@ def _report(result: "Evaluation", criterion: "Criterion | None") -> None:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """The entry point. A DiffmaacError becomes one line and exit code 2; Ctrl-C says how to go on, exit code 130."""
+    """The entry point. A DiffmaacError, or a file that cannot be used, becomes one line and exit code 2."""
     try:
         app(args=list(arguments) if arguments is not None else None)
     except DiffmaacError as error:
         typer.echo(f"diffmaac: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("diffmaac: stopped. Go on with `diffmaac train resume=RUN` from the last checkpoint.", err=True)
-        sys.exit(130)
+    except OSError as error:
+        typer.echo(f"diffmaac: {error.filename or 'a file'} cannot be used: {error.strerror}.", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ reference settings of the paper (the preset ``paper``); every other preset is a 
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from diffmaac.errors import SettingError, unknown
 
@@ -36,9 +38,9 @@ class RunSettings:
     algorithm: str = _setting("maac", "algorithm", choices=("maac", "sac"))
     preset: str = _setting("quick", "settings to start from", choices=("paper", "quick"))
     seed: int = _setting(0, "seed of every random stream", 0, 2**31 - 1)
-    steps: int = _setting(200_000, "environment steps in total", 1)
+    steps: int = _setting(200_000, "environment steps in total", 1, 10**9)
     device: str = _setting("cpu", "where torch computes", choices=("cpu", "cuda"))
-    threads: int = _setting(0, "torch threads; 0 leaves torch's own choice", 0)
+    threads: int = _setting(0, "torch threads; 0 leaves torch's own choice", 0, 1024)
     out: str = _setting("", "run directory; empty: runs/<task>-<algorithm>-<dynamics>-s<seed>-<time>")
 
 
@@ -85,7 +87,7 @@ class ModelSettings:
 class DataSettings:
     """Real and imagined data."""
 
-    random_steps: int = _setting(5000, "environment steps of uniformly random actions at the start", 1)
+    random_steps: int = _setting(5000, "environment steps of uniformly random actions at the start", 10)
     data: str = _setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
     real_ratio: float = _setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0)
     imagined_states: int = _setting(100_000, "imagined transitions made each time, all rollout steps together", 1)
@@ -142,11 +144,13 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
-        if not sign or not name:
+        if not sign or not name or not value:
             raise SettingError(f"'{word}' is not a setting. Settings are written name=value, for example horizon=4.")
+        if name in out:
+            raise SettingError(f"{name}= is given twice, {out[name]} and {value}. Leave one away.")
         try:
             out[name] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"]  # type: ignore[index,call-overload]
-        except (OmegaConfBaseException, ValueError) as error:
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise SettingError(f"'{word}': the value cannot be read ({_first_line(error)}).") from error
     return out
 
@@ -160,7 +164,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError as error:
         raise SettingError(f"there is no settings file '{path}'.") from error
-    except Exception as error:  # the YAML parser's and omegaconf's errors share no base class
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise SettingError(f"settings file '{path}' cannot be read: {_first_line(error)}.") from error
     if not isinstance(content, dict):
         raise SettingError(f"settings file '{path}' must hold a mapping of names to values.")
@@ -219,8 +223,8 @@ def _convert_one(name: str, value: Any) -> Any:
     for number in typed if isinstance(typed, list) else [typed]:
         if isinstance(number, str | bool):
             continue
-        if not ((low is None or number >= low) and (high is None or number <= high)):
-            raise SettingError(f"{name}={typed}: must be {allowed_range(f)}. {f.metadata['help']}.")
+        if not math.isfinite(number) or not ((low is None or number >= low) and (high is None or number <= high)):
+            raise SettingError(f"{name}={typed}: must be {allowed_range(f) or 'finite'}. {f.metadata['help']}.")
     return typed
 
 
@@ -241,6 +245,10 @@ def _check_together(settings: Settings) -> None:
         raise SettingError(
             f"actor_batch_size={agent.actor_batch_size}: must be at most batch_size={agent.batch_size}, "
             "because the actor starts from states of the critic's batch."
+        )
+    if data.imagined_states < data.rollout_length[-1]:
+        raise SettingError(
+            f"imagined_states={data.imagined_states}: must be at least the longest rollout, {data.rollout_length[-1]}."
         )
     for name, pair in (("rollout_length", data.rollout_length), ("rollout_ramp", data.rollout_ramp)):
         if len(pair) != 2 or pair[0] > pair[1]:

@@ -33,6 +33,8 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._obs().numpy(), {}
 
     def step(self, action: np.ndarray):
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action {action} is not finite; actions lie in [-1, 1].")
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         reward = float(self.task.reward(self._obs(), torch.from_numpy(action)))
         self._simulator.step(action)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffmaac.algorithms.table import ALGORITHMS
+from diffmaac.algorithms.table import ALGORITHMS, uses_dynamics
 from diffmaac.config import Settings, assemble, convert, default_of
 from diffmaac.errors import SettingError
 from diffmaac.task import Task, get_task
@@ -34,9 +34,10 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     task = get_task(env)
     given = convert({**given, "env": task.name})
     chosen = {name: given.get(name, default_of(name)) for name in ("preset", "dynamics", "algorithm")}
-    keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if chosen["dynamics"] == "true" else [])
-    layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
     fixed = ALGORITHMS[chosen["algorithm"]]
+    through_truth = chosen["dynamics"] == "true" and uses_dynamics(fixed)
+    keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if through_truth else [])
+    layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
     for name, value in fixed.items():
         if name in given and given[name] != value:
             raise SettingError(

@@ -25,9 +25,10 @@ def imagine(
     gamma: float,
     generator: torch.Generator,
 ) -> Transition:
-    """`length` steps of the policy from every start state: (batch * length) transitions, each step chained to the last.
+    """`length` steps of the policy from every start state, each chained to the last: (batch * length) transitions.
 
-    Raises DivergenceError where the dynamics returns a state that is not finite, with its step and batch index.
+    Fewer where the task terminates: nothing goes on from a terminal state. Raises DivergenceError where the dynamics
+    returns a state that is not finite, with its step and batch index.
     """
     steps = []
     obs_t = start
@@ -38,7 +39,9 @@ def imagine(
             index = int((~finite).nonzero()[0])
             raise DivergenceError(f"imagined step {t} of sample {index} is not finite. Try a shorter rollout_length.")
         steps.append(step)
-        obs_t = step.obs_tp1
+        obs_t = step.obs_tp1 if task.terminated is None else step.obs_tp1[~task.terminated(step.obs_tp1)]
+        if len(obs_t) == 0:
+            break
     return concatenate(*steps)
 
 

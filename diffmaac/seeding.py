@@ -20,11 +20,6 @@ def torch_generator(seed: int, name: str, device: torch.device | str = "cpu") ->
     return torch.Generator(device=device).manual_seed(int(state >> np.uint64(1)))
 
 
-def numpy_generator(seed: int, name: str) -> np.random.Generator:
-    """The numpy generator of stream `name` under `seed`."""
-    return np.random.default_rng(np.random.SeedSequence(_entropy(seed, name)))
-
-
 def integer_seed(seed: int, name: str) -> int:
     """A 31-bit integer of stream `name` under `seed`, for interfaces that take an integer (`gymnasium.Env.reset`)."""
     return int(np.random.SeedSequence(_entropy(seed, name)).generate_state(1)[0] >> 1)

@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from diffmaac.errors import DivergenceError, TaskError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,15 @@ class MujocoSystem(AbstractSystem):
         cls, xml: str | Path, frame_skip: int, hidden: int = 0, angles: tuple[int, ...] = ()
     ) -> "MujocoSystem":
         """From MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
+        inline = isinstance(xml, str) and xml.lstrip().startswith("<")
+        # MuJoCo's own way with warnings is standard error and a file in the working directory.
+        mujoco.set_mju_user_warning(_LOGGER.info)
         try:
-            if isinstance(xml, str) and xml.lstrip().startswith("<"):
-                model = mujoco.MjModel.from_xml_string(xml)
-            else:
-                model = mujoco.MjModel.from_xml_path(str(xml))
+            model = mujoco.MjModel.from_xml_string(xml) if inline else mujoco.MjModel.from_xml_path(str(xml))
         except ValueError as error:
             raise TaskError(f"the MJCF does not parse: {' '.join(str(error).split())}") from error
+        finally:
+            mujoco.set_mju_user_warning(None)
         return cls(model, frame_skip, hidden, angles)
 
     @cached_property

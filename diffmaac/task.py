@@ -95,12 +95,22 @@ class Task:
         qpos, qvel = (torch.tensor(np.stack(x), dtype=torch.float32) for x in zip(*states, strict=True))
         obs = self.observe(qpos, qvel)
         action = torch.tensor(rng.uniform(-1, 1, (4, self.action_size)), dtype=torch.float32)
-        reward = self.reward(obs, action)
-        if not isinstance(reward, Tensor) or reward.shape != (4,):
+        # The environment asks for one reward, an update for a batch, STEVE for a batch of each member.
+        for shape in ((), (4,), (2, 4)):
+            self._check_reward(obs[0].expand(*shape, -1), action[0].expand(*shape, -1), shape)
+        self._check_reward(obs, action, (4,))
+
+    def _check_reward(self, obs: Tensor, action: Tensor, batch: tuple[int, ...]) -> None:
+        asked = f"reward must map obs {(*batch, self.obs_size)} and action {(*batch, self.action_size)}"
+        try:
+            reward = self.reward(obs, action)
+        except (IndexError, RuntimeError, TypeError) as error:
+            raise TaskError(f"task '{self.name}': {asked} to a tensor of shape {batch}, but fails: {error}") from error
+        if not isinstance(reward, Tensor) or reward.shape != batch:
             got = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
             raise TaskError(
-                f"task '{self.name}': reward must map obs (4, {self.obs_size}) and action (4, {self.action_size}) "
-                f"to a tensor of shape (4,), got {got}. Index with [..., i] and sum over the last dimension."
+                f"task '{self.name}': {asked} to a tensor of shape {batch}, got {got}. "
+                "Index with [..., i] and sum over the last dimension."
             )
         if not torch.isfinite(reward).all():
             raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")

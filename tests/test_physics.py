@@ -26,7 +26,12 @@ from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient, ba
 from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-MODELS = {"half_cheetah": ("half_cheetah.xml", 5), "hopper": ("hopper.xml", 4), "walker2d": ("walker2d_v5.xml", 4)}
+MODELS = {
+    "half_cheetah": ("half_cheetah.xml", 5),
+    "hopper": ("hopper.xml", 4),
+    "walker2d": ("walker2d_v5.xml", 4),
+    "ant": ("ant.xml", 5),
+}
 STATES = 64
 DIFFERENCE = 1e-6
 THREADS = 2
@@ -39,6 +44,16 @@ PENDULUM = """
     <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.02" mass="1"/>
   </body></worldbody>
   <actuator><motor joint="hinge" gear="1"/></actuator>
+</mujoco>"""
+
+UPRIGHT = """
+<mujoco><option timestep="0.002"/>
+  <worldbody><geom type="plane" size="5 5 1" friction="1 0.005 0.0001"/>
+    <body>
+      <joint type="slide" axis="0 0 1"/><joint type="hinge" axis="0 1 0"/><joint name="h" type="hinge" axis="1 0 0"/>
+      <geom type="capsule" fromto="0 0 -0.25 0 0 0.25" size="0.05" mass="1"/></body>
+  </worldbody>
+  <actuator><motor joint="h" ctrlrange="-1 1" ctrllimited="true"/></actuator>
 </mujoco>"""
 
 # A free and a ball joint, activations of two kinds, a joint limit, friction loss and an equality: all that the models
@@ -158,7 +173,7 @@ def load(text: str, integrator: str) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(text.format(integrator=integrator))
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=["half_cheetah", "hopper", "walker2d"])
 def locomotion(request: pytest.FixtureRequest) -> Case:
     file, frame_skip = MODELS[request.param]
     model = mujoco.MjModel.from_xml_path(str(ASSETS / file))
@@ -177,6 +192,19 @@ def test_locomotion_gradient_is_that_of_central_differences(locomotion: Case) ->
 
 def case_inputs(case: Case) -> tuple[mujoco.MjModel, int, tuple[np.ndarray, ...]]:
     return case.model, case.frame_skip, case.inputs
+
+
+def test_frames_of_upright_capsules_are_the_c_engines() -> None:
+    """Capsules within 30 degrees of vertical, where MJX alone would take a fixed frame (upstream issue 2774)."""
+    model = mujoco.MjModel.from_xml_string(UPRIGHT)
+    angles = np.linspace(-0.3, 0.3, 40)
+    height = 0.05 + 0.25 * np.cos(angles) * np.cos(0.2) - 0.002
+    qpos = np.stack([height, angles, np.full(40, 0.2)], axis=1)
+    qvel = np.random.default_rng(0).uniform(-1, 1, (40, 3))
+    case = make_case(model, 2, (qpos, qvel, np.zeros((40, 0)), np.zeros((40, 1))))
+    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
+    assert np.median(relative_errors(case)) < 1e-6
 
 
 @pytest.fixture(scope="module")

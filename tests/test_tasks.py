@@ -123,7 +123,9 @@ def test_terminated_states_have_discount_zero():
     "reward, message",
     [
         (lambda obs, action: obs.sum(), r"shape \(4,\), got \(\)"),
-        (lambda obs, action: action, r"got \(4, 1\)"),
+        (lambda obs, action: action, r"shape \(\), got \(1,\)"),
+        (lambda obs, action: obs[:, 0], r"fails: too many indices|fails: .*dimension"),
+        (lambda obs, action: obs[..., 9], "fails: index 9 is out of bounds"),
         (lambda obs, action: obs[..., 0] * float("nan"), "not finite"),
         (lambda obs, action: 1.0, "got float"),
     ],

@@ -1,5 +1,6 @@
 """Whole runs at tiny size: determinism, resuming after SIGKILL, checkpoints that cannot be used, divergence."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,14 +14,19 @@ import pytest
 import torch
 
 import diffmaac
-from diffmaac import CheckpointError, DivergenceError, SettingError, seeding
+from diffmaac import CheckpointError, DivergenceError, SettingError, TaskError, seeding
 from diffmaac.api import prepare
 from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
+from diffmaac.dynamics import true_dynamics
+from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.presets import PRESETS, resolve
+from diffmaac.replay import Replay
+from diffmaac.rollout import imagine
 from diffmaac.task import get_task, task_names
 from diffmaac.training import checkpoint
 from diffmaac.training.evaluate import evaluate
 from diffmaac.training.logging import read_metrics
+from diffmaac.types import Transition
 
 TINY = {
     "steps": 120,
@@ -218,6 +224,91 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
         tiny(tmp_path / "run", actor_lr=1e30, critic_lr=1e30)
     step, _ = checkpoint.load(tmp_path / "run" / "checkpoint")
     assert step == 40
+
+
+def test_a_policy_that_is_not_finite_never_replaces_a_checkpoint(tmp_path):
+    """Poisoned just before the end of an epoch, where no loss would see it any more."""
+    trainer = prepare("double_integrator", {**TINY, "out": str(tmp_path / "run")})
+    advance = trainer._advance
+
+    def poisoned():
+        advance()
+        if trainer.step == 80:
+            with torch.no_grad():
+                next(trainer.agent.policy.parameters()).fill_(float("nan"))
+
+    trainer._advance = poisoned
+    with pytest.raises(DivergenceError, match=r"environment step 80: a parameter.*checkpoint of step 40 is kept"):
+        trainer.train(progress=False)
+    assert checkpoint.load(tmp_path / "run" / "checkpoint")[0] == 40
+    assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 1
+
+
+def test_a_reward_that_turns_nan_is_named_with_its_step(tmp_path):
+    task = get_task("double_integrator")
+    task = dataclasses.replace(task, reward=lambda s, a: torch.where(s[..., 0].abs() > 0.21, torch.nan, s[..., 0]))
+    with pytest.raises(TaskError, match=r"reward of task 'double_integrator' is nan at environment step \d+"):
+        diffmaac.train(task, **TINY, out=str(tmp_path / "run"), progress=False)
+
+
+def test_resuming_with_fewer_steps_or_another_task_is_refused(finished):
+    with pytest.raises(SettingError, match="at step 120 already"):
+        diffmaac.train(resume=str(finished), steps=80)
+    with pytest.raises(SettingError, match="was made with env=double_integrator"):
+        diffmaac.train("pendulum", resume=str(finished))
+
+
+def test_a_longer_run_stays_longer(finished, tmp_path):
+    run = tiny(tmp_path / "run", steps=80)
+    diffmaac.train(resume=str(run), steps=120, progress=False)
+    assert diffmaac.train(resume=str(run), progress=False).agent.step == 120
+
+
+def test_a_model_that_cannot_be_differentiated_leaves_nothing_behind(tmp_path):
+    xml = """<mujoco><option cone="elliptic"/><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 1">
+      <joint name="j" type="slide" axis="0 0 1"/><geom size="0.1"/></body></worldbody>
+      <actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true"/></actuator></mujoco>"""
+    system = diffmaac.MujocoSystem.from_xml(xml, frame_skip=1)
+    task = diffmaac.Task("box", system, lambda s, a: s[..., 0], lambda rng: (np.zeros(1), np.zeros(1)))
+    with pytest.raises(TaskError, match="cone"):
+        diffmaac.train(task, **TINY, dynamics="true", out=str(tmp_path / "run"), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_imagined_beyond_a_terminal_state():
+    task = dataclasses.replace(get_task("double_integrator"), terminated=lambda s: s[..., 0] > 0)
+    generator = seeding.torch_generator(0, "test")
+    policy = SquashedGaussianPolicy(2, 1, [8], generator)
+    start = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    imagined = imagine(policy, true_dynamics(task.system), task, start, 3, 0.9, generator)
+    assert len(imagined.obs_t) == 3 + 2 + 2
+    assert imagined.discount_tp1.tolist() == pytest.approx([0.0] + [0.9] * 6)
+
+
+def test_the_replay_is_a_ring():
+    replay = Replay(3, 1, 1)
+    for i in range(5):
+        row = torch.full((1, 1), float(i))
+        replay.add(Transition(row, row, row[0], row[0], row))
+    assert replay.all().obs_t[:, 0].tolist() == [2.0, 3.0, 4.0] and len(replay) == 3
+    with pytest.raises(ValueError, match="does not fit"):
+        replay.add(
+            Transition(*(torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4), torch.zeros(4, 1)))
+        )
+
+
+def test_rollouts_grow_along_the_ramp(tmp_path):
+    settings = {**TINY, "rollout_length": [1, 5], "rollout_ramp": [40, 80], "out": str(tmp_path / "run")}
+    trainer = prepare("double_integrator", settings)
+    lengths = []
+    for trainer.step in (0, 40, 60, 80, 120):
+        lengths.append(trainer._rollout_length())
+    assert lengths == [1, 1, 3, 5, 5]
+
+
+def test_sac_is_the_same_whatever_the_dynamics():
+    sac = [resolve("half_cheetah", {"algorithm": "sac", "dynamics": d})[1].agent for d in ("learned", "true")]
+    assert sac[0] == sac[1]
 
 
 def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):

@@ -79,6 +79,12 @@ class ActorCritic:
         _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
         return {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
 
+    def check_finite(self) -> None:
+        """Raises DivergenceError where a parameter is no longer finite, so that such a policy is never kept."""
+        for parameter in (*self._policy_parameters, *self._critic_parameters, self.log_alpha):
+            if not torch.isfinite(parameter).all():
+                raise DivergenceError("a parameter is no longer finite. Try a smaller actor_lr, critic_lr or alpha_lr.")
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "policy": self.policy.state_dict(),

@@ -8,3 +8,9 @@ ALGORITHMS: dict[str, Mapping[str, Any]] = {
     "maac": {},
 }
 """SAC: real data, soft TD, pathwise H = 0, no dynamics. MAAC: real and imagined data, STEVE, pathwise H."""
+
+
+def uses_dynamics(settings: Mapping[str, Any]) -> bool:
+    """Whether settings with these values need any dynamics: for data, for targets or for the gradient."""
+    nothing = {"horizon": 0, "critic_target": "td", "data": "real"}
+    return any(settings.get(name) != value for name, value in nothing.items())

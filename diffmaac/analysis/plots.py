@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from diffmaac.errors import SettingError
 from diffmaac.training.logging import read_metrics
@@ -29,8 +27,9 @@ def learning_curve(runs: Sequence[str | Path], out: str | Path, labels: Sequence
     """
     names = list(labels) if labels is not None else [Path(run).name for run in runs]
     colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(names))}
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axis = figure.subplots()
         drawn = set()
         for run, name in zip(runs, names, strict=True):
             rows = read_metrics(Path(run) / "metrics.csv")
@@ -44,4 +43,3 @@ def learning_curve(runs: Sequence[str | Path], out: str | Path, labels: Sequence
         axis.set_ylabel("undiscounted return of an episode")
         axis.legend(frameon=False, fontsize=8)
         figure.savefig(out, dpi=150)
-        plt.close(figure)

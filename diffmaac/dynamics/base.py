@@ -27,6 +27,11 @@ class AbstractDynamics(abc.ABC):
     def members(self) -> int:
         """1 for true dynamics, M for an ensemble."""
 
+    @property
+    @abc.abstractmethod
+    def stochastic(self) -> bool:
+        """Whether a transition draws noise."""
+
     @abc.abstractmethod
     def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
         """Noise for one `step` of a batch; None where the transition is deterministic."""

@@ -65,6 +65,10 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
     def members(self) -> int:
         return self.settings.members
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     def sample_noise(self, batch: int, generator: torch.Generator) -> Noise:
         """Members are drawn as a random balanced assignment: each sample's is uniform, and no member idles."""
         device = generator.device
@@ -90,7 +94,8 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
     def fit(self, obs_t: Tensor, action_t: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> FitReport:
         """Maximum likelihood on a bootstrap sample for each member, until the held-out error stops falling.
 
-        Each member ends with the weights of its own best epoch. Raises DivergenceError where the loss is not finite.
+        Each member ends with the weights of its own best epoch; the bounds of the variance, which all share, end with the
+        last. Raises DivergenceError where the loss is not finite.
         """
         x, y = torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
         index = torch.arange(len(x), dtype=torch.float64, device=x.device)

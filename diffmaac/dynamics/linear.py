@@ -19,6 +19,10 @@ class LinearDynamics(AbstractDynamics):
     def members(self) -> int:
         return 1
 
+    @property
+    def stochastic(self) -> bool:
+        return False
+
     def sample_noise(self, batch: int, generator: torch.Generator) -> None:
         return None
 

@@ -23,11 +23,11 @@ class MjxDynamics(AbstractDynamics):
     """
 
     def __init__(self, system: MujocoSystem, gradient: AbstractGradient | None = None):
-        physics.enable_compilation_cache()
         try:
+            physics.enable_compilation_cache()
             step = physics.batched_control_step(system.model, system.frame_skip, gradient or ImplicitGradient())
         except ValueError as error:
-            raise TaskError(f"dynamics=true cannot differentiate this model: {error}") from error
+            raise TaskError(f"dynamics=true cannot be used here: {error}") from error
         self._system = system
         self._differentiable_step = bridge.to_torch(step)
         self._engine = _Engine(system)
@@ -37,6 +37,10 @@ class MjxDynamics(AbstractDynamics):
     @property
     def members(self) -> int:
         return 1
+
+    @property
+    def stochastic(self) -> bool:
+        return False
 
     def sample_noise(self, batch: int, generator: torch.Generator) -> None:
         return None

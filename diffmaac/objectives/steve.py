@@ -25,7 +25,7 @@ def sample_steve_noise(
     """Noise for `steve_candidates`; sizes = (obs size, action size)."""
     policy = torch.randn(horizon + 1, batch, sizes[1], generator=generator, device=generator.device)
     shape = (horizon, dynamics.members, batch, sizes[0])
-    if dynamics.members == 1:
+    if not dynamics.stochastic:
         return SteveNoise(policy, torch.zeros(shape, device=generator.device))
     return SteveNoise(policy, torch.randn(shape, generator=generator, device=generator.device))
 

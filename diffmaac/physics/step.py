@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Float
 from mujoco import mjx
 
+from diffmaac.physics.contact import align_capsule_frames
 from diffmaac.physics.gradient import ControlStep, PhysicsState
 from diffmaac.physics.integrator import Carry, euler, rk4
 
@@ -22,7 +23,7 @@ Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
 
 _POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature, mjx.factor_m)
-_CONSTRAINTS = (mjx.collision, mjx.make_constraint, mjx.transmission)
+_CONSTRAINTS = (mjx.collision, align_capsule_frames, mjx.make_constraint, mjx.transmission)
 _FORCES = (mjx.fwd_velocity, mjx.fwd_actuation, mjx.fwd_acceleration)
 _STAGES = (*_POSITION, *_CONSTRAINTS, *_FORCES)
 """`mjx.forward` up to the solver, without cameras, lights and sensors: no force depends on them."""

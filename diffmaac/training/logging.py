@@ -50,7 +50,10 @@ class MetricsLog:
                 self._board.add_scalar(name, value, int(row["step"]))
             self._board.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._board is not None:
             self._board.close()
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from diffmaac import seeding
-from diffmaac.config import Settings, flatten, read_file, to_yaml
+from diffmaac.config import Settings, read_file, to_yaml
 from diffmaac.errors import CheckpointError, SettingError
 from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.presets import resolve
@@ -23,15 +23,24 @@ RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboar
 
 
 def create_directory(settings: Settings) -> Path:
-    """Makes the directory of a new run and writes its settings. Raises SettingError where it exists."""
+    """Makes the directory of a new run. Raises SettingError where it exists or cannot be made."""
     run = settings.run
     name = f"{run.env}-{run.algorithm}-{run.dynamics}-s{run.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = Path(run.out) if run.out else Path("runs") / name
     if path.exists():
         raise SettingError(f"run directory '{path}' exists. Continue it with resume={path}, or give another out=.")
-    path.mkdir(parents=True)
-    (path / CONFIG).write_text(to_yaml(settings))
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise SettingError(f"run directory '{path}' cannot be made: {error.strerror}. Give another out=.") from error
     return path
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Writes the resolved settings of the run in `path`, in one rename."""
+    partial = path / f"{CONFIG}.partial"
+    partial.write_text(to_yaml(settings))
+    partial.replace(path / CONFIG)
 
 
 def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = None) -> tuple[Task, Settings]:
@@ -42,6 +51,11 @@ def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = No
     if not (path / CONFIG).is_file():
         raise CheckpointError(f"'{path}' is not a run directory: it has no {CONFIG}. `diffmaac train` makes one.")
     stored = read_file(path / CONFIG)
+    if "env" not in stored:
+        raise CheckpointError(f"'{path / CONFIG}' names no env: it is truncated or was edited. Restore it from a copy.")
+    name = env.name if isinstance(env, Task) else env
+    if name is not None and name != stored["env"]:
+        raise SettingError(f"env={name}: the run in '{path}' was made with env={stored['env']}. Leave env= away.")
     for name in given:
         if name not in RESUME_MAY_CHANGE:
             raise SettingError(f"{name}= cannot change when resuming; {', '.join(sorted(RESUME_MAY_CHANGE))} can.")
@@ -91,8 +105,3 @@ def load(path: str | Path, env: str | Task | None = None) -> Agent:
             f"the checkpoint of '{path}' does not fit task '{task.name}'. Has the task changed?"
         ) from error
     return Agent(task, policy.requires_grad_(False), settings, step)
-
-
-def describe(settings: Settings) -> str:
-    """The settings in one line, as they would be typed."""
-    return " ".join(f"{name}={value}" for name, value in flatten(settings).items())

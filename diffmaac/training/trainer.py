@@ -1,5 +1,6 @@
 """The training loop: a page of named steps."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic
 from diffmaac.config import Settings
 from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
-from diffmaac.errors import DivergenceError
+from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
 from diffmaac.task import Task
@@ -23,11 +24,12 @@ from diffmaac.types import Transition
 
 
 class Trainer:
-    """One run, from its first environment step to its last, or from its checkpoint on."""
+    """One run: `begin` or `restore` it in a directory, then `train`."""
 
-    def __init__(self, task: Task, settings: Settings, folder: Path):
-        self.task, self.settings, self.folder = task, settings, folder
-        self.step = 0
+    def __init__(self, task: Task, settings: Settings):
+        self.task, self.settings = task, settings
+        self.folder = Path()
+        self.step = self._saved_step = 0
         seed, device = settings.run.seed, torch.device(settings.run.device)
         self._device = device
         streams = ("init", "agent", "model", "imagine", "batch", "explore")
@@ -48,24 +50,28 @@ class Trainer:
     def train(self, progress: bool = True) -> None:
         """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
         run, report = self.settings.run, self.settings.report
-        log = MetricsLog(self.folder, self.step, report.tensorboard)
         started = time.perf_counter() - self._seconds
-        with ProgressLine(run.env, run.steps, self.step, progress) as line:
-            if self.step == 0:
-                self.save()
+        with (
+            MetricsLog(self.folder, self.step, report.tensorboard) as log,
+            ProgressLine(run.env, run.steps, self.step, progress) as line,
+        ):
             while self.step < run.steps:
                 try:
                     self._advance()
+                    line.advance(self.step)
+                    if self.step % report.epoch_steps == 0 or self.step == run.steps:
+                        self._seconds = time.perf_counter() - started
+                        line.show(self._end_epoch(log))
                 except DivergenceError as error:
                     raise DivergenceError(
                         f"stopped at environment step {self.step}: {error} "
-                        f"The checkpoint of step {self.step - self.step % report.epoch_steps} is kept in {self.folder}."
+                        f"The checkpoint of step {self._saved_step} is kept in {self.folder}."
                     ) from error
-                line.advance(self.step)
-                if self.step % report.epoch_steps == 0 or self.step == run.steps:
-                    self._seconds = time.perf_counter() - started
-                    line.show(self._end_epoch(log))
-        log.close()
+
+    def begin(self, folder: Path) -> None:
+        """Gives a new run its directory, and writes the checkpoint of step 0 there."""
+        self.folder = folder
+        self.save()
 
     def evaluate(self, episodes: int) -> Evaluation:
         """The policy's mode on separate environments with fixed seeds."""
@@ -84,10 +90,29 @@ class Trainer:
         if isinstance(self.dynamics, LearnedDynamics):
             state["dynamics"] = self.dynamics.state_dict()
         checkpoint.save(self.folder / CHECKPOINT, self.step, state)
+        self._saved_step = self.step
 
-    def restore(self) -> None:
-        """Takes up the run where its checkpoint stands. Raises CheckpointError as `checkpoint.load` does."""
-        self.step, state = checkpoint.load(self.folder / CHECKPOINT)
+    def restore(self, folder: Path) -> None:
+        """Takes up the run in `folder` where its checkpoint stands.
+
+        Raises CheckpointError as `checkpoint.load` does, or where the checkpoint does not fit task and settings;
+        SettingError where the run is past the steps now asked for.
+        """
+        self.folder = folder
+        step, state = checkpoint.load(folder / CHECKPOINT)
+        if step > self.settings.run.steps:
+            raise SettingError(
+                f"steps={self.settings.run.steps}: the run is at step {step} already. Give a larger steps=."
+            )
+        try:
+            self._restore(state)
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint in '{self.folder}' does not fit its settings or task. Have they changed since?"
+            ) from error
+        self.step = self._saved_step = step
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.imagined.load_state_dict(state["imagined"])
@@ -116,6 +141,8 @@ class Trainer:
         obs = torch.as_tensor(self._obs, dtype=torch.float32, device=self._device)[None]
         action = self._explore(obs)
         obs_tp1, reward, terminated, truncated, _ = self._env.step(action[0].cpu().numpy())
+        if not math.isfinite(reward):
+            raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
         discount = 0.0 if terminated else self.settings.agent.gamma
         next_obs = torch.as_tensor(obs_tp1, dtype=torch.float32, device=self._device)[None]
         self.replay.add(Transition(obs, action, obs.new_tensor([reward]), obs.new_tensor([discount]), next_obs))
@@ -155,7 +182,9 @@ class Trainer:
         batch = self._sample(agent.batch_size)
         self._means.add(self.agent.update_critic(batch))
         if count % agent.actor_every == 0:
-            self._means.add(self.agent.update_actor(batch.obs_t[-agent.actor_batch_size :]))
+            # Evenly spaced, since a batch is real transitions first, imagined ones behind.
+            rows = torch.linspace(0, agent.batch_size - 1, agent.actor_batch_size).long()
+            self._means.add(self.agent.update_actor(batch.obs_t[rows]))
 
     def _sample(self, batch: int) -> Transition:
         generator = self._generators["batch"]
@@ -166,6 +195,7 @@ class Trainer:
         return concatenate(*(replay.sample(n, generator) for replay, n in parts if n))
 
     def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
+        self.agent.check_finite()
         evaluation = self.evaluate(self.settings.report.eval_episodes)
         row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
         log.add(row)
