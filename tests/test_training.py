@@ -202,8 +202,11 @@ def test_a_directory_without_a_run_is_named(tmp_path):
 
 def test_a_task_that_changed_is_named(tmp_path):
     run = tiny(tmp_path / "run", steps=40)
+    changed = dataclasses.replace(get_task("pendulum"), name="double_integrator")
     with pytest.raises(CheckpointError, match="Has the task changed"):
-        diffmaac.load(run, env="pendulum")
+        diffmaac.load(run, env=changed)
+    with pytest.raises(CheckpointError, match="does not fit its settings or task"):
+        diffmaac.train(changed, resume=str(run), steps=80)
 
 
 def test_an_existing_run_directory_is_kept(finished):

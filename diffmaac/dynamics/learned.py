@@ -94,8 +94,8 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
     def fit(self, obs_t: Tensor, action_t: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> FitReport:
         """Maximum likelihood on a bootstrap sample for each member, until the held-out error stops falling.
 
-        Each member ends with the weights of its own best epoch; the bounds of the variance, which all share, end with the
-        last. Raises DivergenceError where the loss is not finite.
+        Each member ends with the weights of its own best epoch; the bounds of the variance, which all share, end with
+        the last. Raises DivergenceError where the loss is not finite.
         """
         x, y = torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
         index = torch.arange(len(x), dtype=torch.float64, device=x.device)

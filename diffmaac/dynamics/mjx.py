@@ -29,7 +29,9 @@ class MjxDynamics(AbstractDynamics):
         except ValueError as error:
             raise TaskError(f"dynamics=true cannot be used here: {error}") from error
         self._system = system
-        self._differentiable_step = bridge.to_torch(step)
+        # XLA runs these small operations on one core; torch's choice of threads says whether others are to be used.
+        devices = physics.host_devices() if torch.get_num_threads() > 1 else ()
+        self._differentiable_step = bridge.to_torch(step, devices)
         self._engine = _Engine(system)
         offset, factor = system.ctrl_scale
         self._offset, self._factor = torch.from_numpy(offset), torch.from_numpy(factor)
