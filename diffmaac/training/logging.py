@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -86,10 +86,9 @@ class ProgressLine:
     def __init__(self, title: str, total: int, done: int, enabled: bool = True):
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
@@ -109,6 +108,6 @@ class ProgressLine:
 
     def show(self, row: Mapping[str, float]) -> None:
         """Puts the numbers of an epoch on the line."""
-        short = {"return": "return", "critic_loss": "critic", "actor_loss": "actor", "solved": "solved"}
+        short = {"return": "return", "critic_loss": "critic", "actor_loss": "actor"}
         status = "  ".join(f"{word} {row[name]:.4g}" for name, word in short.items() if name in row)
         self._progress.update(self._task, status=status)
