@@ -55,7 +55,8 @@ def folder(suite: str, changes: dict[str, str], seed: int) -> Path:
 
 def train(arguments: list[str], path: Path) -> None:
     """Trains or resumes the run in `path`, and keeps its wall time and peak memory beside it."""
-    record = json.loads((path / RECORD).read_text()) if (path / RECORD).is_file() else {"wall_s": 0.0, "peak_mb": 0.0}
+    fresh = {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0, "command": "diffmaac train " + " ".join(arguments)}
+    record = json.loads((path / RECORD).read_text()) if (path / RECORD).is_file() else {**fresh, "commit": commit()}
     if record.get("finished"):
         return
     started = (path / "config.yaml").is_file()
@@ -66,13 +67,14 @@ def train(arguments: list[str], path: Path) -> None:
         process = subprocess.Popen([sys.executable, "-m", "diffmaac.cli", *command], env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
+    record["wall_s"] += wall
+    record["cpu_s"] += usage.ru_utime + usage.ru_stime
+    record["peak_mb"] = max(record["peak_mb"], usage.ru_maxrss / 1024)
+    record["finished"] = status == 0
+    if path.is_dir():
+        (path / RECORD).write_text(json.dumps(record))
     if status:
         raise SystemExit(f"{path}: training failed")
-    record["wall_s"] += wall
-    record["cpu_s"] = record.get("cpu_s", 0.0) + usage.ru_utime + usage.ru_stime
-    record["peak_mb"] = max(record["peak_mb"], usage.ru_maxrss / 1024)
-    record |= {"finished": True, "command": "diffmaac train " + " ".join(arguments), "commit": commit()}
-    (path / RECORD).write_text(json.dumps(record))
 
 
 def evaluate(path: Path) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def collect() -> None:
     """docs/results/learning.csv, every run's learning curve as CSV, and one figure for each task."""
-    paths = sorted(path.parent for path in RUNS.glob(f"*/{RECORD}"))
+    paths = sorted(path.parent for path in RUNS.glob(f"*/{RECORD}") if json.loads(path.read_text())["finished"])
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows = [evaluate(path) for path in paths]
     if not rows:

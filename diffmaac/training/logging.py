@@ -109,5 +109,5 @@ class ProgressLine:
     def show(self, row: Mapping[str, float]) -> None:
         """Puts the numbers of an epoch on the line."""
         short = {"return": "return", "critic_loss": "critic", "actor_loss": "actor"}
-        status = "  ".join(f"{word} {row[name]:.4g}" for name, word in short.items() if name in row)
+        status = " ".join(f"{word} {row[name]:.3g}" for name, word in short.items() if name in row)
         self._progress.update(self._task, status=status)
