@@ -151,7 +151,9 @@ def collect() -> None:
     tasks = {path: path.name.split("-")[0] for path in paths}
     for task in dict.fromkeys(tasks.values()):
         chosen = [path for path in paths if tasks[path] == task]
-        learning_curve(chosen, RESULTS / f"{task}.png", [path.name.split("-")[1] + " dynamics" for path in chosen])
+        learning_curve(
+            chosen, RESULTS / f"{task}.png", [path.name.split("-")[1] + " dynamics" for path in chosen], task
+        )
     with (RESULTS / "curves.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["run", "step", "seconds", "return", "return_std"])

@@ -42,7 +42,8 @@ def finish(trainer: Trainer) -> Run:
 
     evaluation = trainer.evaluate(trainer.settings.report.final_episodes)
     (trainer.folder / FIGURES).mkdir(exist_ok=True)
-    learning_curve([trainer.folder], trainer.folder / FIGURES / "learning_curve.png")
+    figure = trainer.folder / FIGURES / "learning_curve.png"
+    learning_curve([trainer.folder], figure, title=trainer.task.name)
     return Run(trainer.folder, load(trainer.folder, trainer.task), evaluation)
 
 

@@ -20,7 +20,9 @@ STYLE: Any = {
 }
 
 
-def learning_curve(runs: Sequence[str | Path], out: str | Path, labels: Sequence[str] | None = None) -> None:
+def learning_curve(
+    runs: Sequence[str | Path], out: str | Path, labels: Sequence[str] | None = None, title: str = ""
+) -> None:
     """Return against environment steps, one line for each run (shaded: one standard deviation over episodes).
 
     Runs that share a label share a colour, and are drawn as one set. Raises SettingError where a run has no metrics.
@@ -39,6 +41,7 @@ def learning_curve(runs: Sequence[str | Path], out: str | Path, labels: Sequence
             axis.plot(step, mean, color=colours[name], label=None if name in drawn else name)
             axis.fill_between(step, mean - std, mean + std, color=colours[name], alpha=0.15, linewidth=0)
             drawn.add(name)
+        axis.set_title(title)
         axis.set_xlabel("environment steps")
         axis.set_ylabel("undiscounted return of an episode")
         axis.legend(frameon=False, fontsize=8)
