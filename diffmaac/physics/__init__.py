@@ -1,6 +1,6 @@
 """One control step of a MuJoCo model in JAX, and how it is differentiated."""
 
-from diffmaac.physics import _import as _import
+import diffmaac.physics._import  # noqa: F401  (first: it keeps MJX from printing)
 from diffmaac.physics.batch import batched_control_step as batched_control_step
 from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
 from diffmaac.config import Settings, read_file, to_yaml
 from diffmaac.errors import CheckpointError, SettingError
 from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.presets import resolve
 from diffmaac.task import Task
-from diffmaac.training import checkpoint
 from diffmaac.training.evaluate import Evaluation, evaluate
 
 CONFIG, CHECKPOINT, FIGURES = "config.yaml", "checkpoint", "figures"

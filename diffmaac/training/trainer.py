@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic
 from diffmaac.config import Settings
@@ -16,7 +17,6 @@ from diffmaac.errors import CheckpointError, DivergenceError, SettingError, Task
 from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
 from diffmaac.task import Task
-from diffmaac.training import checkpoint
 from diffmaac.training.evaluate import Evaluation, evaluate
 from diffmaac.training.logging import Means, MetricsLog, ProgressLine
 from diffmaac.training.run import CHECKPOINT

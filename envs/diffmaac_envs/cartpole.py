@@ -5,6 +5,7 @@ from torch import Tensor
 
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
+from diffmaac_envs._small import SMALL
 from diffmaac_envs._swing_up import ASSETS, balanced
 
 
@@ -32,6 +33,7 @@ def cartpole() -> Task:
         presets={
             "paper": {"steps": 20_000, "random_steps": 1000},
             "quick": {
+                **SMALL,
                 "steps": 7_000,
                 "random_steps": 500,
                 "epoch_steps": 1000,
@@ -39,13 +41,6 @@ def cartpole() -> Task:
                 "model_epochs": 40,
                 "horizon": 5,
                 "updates_per_step": 1,
-                "initial_alpha": 0.1,
-                "actor_lr": 1e-3,
-                "critic_lr": 1e-3,
-                "alpha_lr": 1e-3,
-                "tau": 0.01,
-                "hidden": [64, 64],
-                "model_hidden": [64, 64],
                 "imagined_states": 10_000,
             },
         },

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffmaac.system import LinearSystem
 from diffmaac.task import Task
+from diffmaac_envs._small import SMALL
 
 DT = 0.1
 """Seconds of one control step."""
@@ -44,19 +45,13 @@ def double_integrator() -> Task:
         presets={
             "paper": {"steps": 10_000, "random_steps": 500},
             "quick": {
+                **SMALL,
                 "steps": 3_000,
                 "random_steps": 300,
                 "epoch_steps": 300,
                 "eval_episodes": 10,
                 "model_every": 300,
                 "updates_per_step": 1,
-                "initial_alpha": 0.1,
-                "actor_lr": 1e-3,
-                "critic_lr": 1e-3,
-                "alpha_lr": 1e-3,
-                "tau": 0.01,
-                "hidden": [64, 64],
-                "model_hidden": [64, 64],
                 "imagined_states": 5_000,
             },
         },

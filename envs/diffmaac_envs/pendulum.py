@@ -5,6 +5,7 @@ from torch import Tensor
 
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
+from diffmaac_envs._small import SMALL
 from diffmaac_envs._swing_up import ASSETS, balanced
 
 
@@ -30,19 +31,13 @@ def pendulum() -> Task:
         presets={
             "paper": {"steps": 10_000, "random_steps": 500},
             "quick": {
+                **SMALL,
                 "steps": 4_000,
                 "random_steps": 400,
                 "epoch_steps": 500,
                 "model_every": 250,
                 "model_epochs": 40,
                 "horizon": 5,
-                "initial_alpha": 0.1,
-                "actor_lr": 1e-3,
-                "critic_lr": 1e-3,
-                "alpha_lr": 1e-3,
-                "tau": 0.01,
-                "hidden": [64, 64],
-                "model_hidden": [64, 64],
                 "imagined_states": 10_000,
             },
             "quick/true": {"steps": 3_000},
