@@ -253,6 +253,21 @@ def test_single_precision_follows_the_inputs(pendulum: Case) -> None:
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_contact_gradient_in_single_precision() -> None:
+    """Training runs in float32: finite everywhere, and close to the C engine's central differences in float64."""
+    file, frame_skip = MODELS["half_cheetah"]
+    model = mujoco.MjModel.from_xml_path(str(ASSETS / file))
+    single = tuple(array.astype(np.float32) for array in contact_states(model, frame_skip, STATES))
+    cotangents = tuple(np.random.default_rng(1).normal(size=array.shape).astype(np.float32) for array in single[:3])
+    outputs, gradients = pull_back(batched_control_step(model, frame_skip), single, cotangents)
+    double = [
+        tuple(array.astype(np.float64) for array in arrays) for arrays in (single, outputs, cotangents, gradients)
+    ]
+    case = Case(model, frame_skip, *double)
+    assert all(np.isfinite(gradient).all() for gradient in case.gradients)
+    assert np.median(relative_errors(case)) < 1e-3
+
+
 def test_error_of_central_differences_falls_with_the_square_of_the_step(pendulum: Case) -> None:
     coarse, fine = (np.median(relative_errors(pendulum, step)) for step in (4e-2, 1e-2))
     assert 1.9 < np.log(coarse / fine) / np.log(4) < 2.1
