@@ -127,7 +127,13 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         each = ", ".join(f"{value:.4g}" for value in returns)
         criterion = ", ".join(dict.fromkeys(row["criterion"] for row in same if row["criterion"]))
         wall, memory = max(row["wall_s"] for row in same), max(row["peak_mb"] for row in same)
-        cells = [task, dynamics, f"{same[0]['steps']:,}", f"**{np.mean(returns):.4g}** ({each})", criterion]
+        cells = [
+            task,
+            dynamics,
+            f"{max(row['steps'] for row in same):,}",
+            f"**{np.mean(returns):.4g}** ({each})",
+            criterion,
+        ]
         lines.append("| " + " | ".join([*cells, f"at most {wall / 60:.1f} min", f"{memory / 1000:.1f} GB"]) + " |")
     return "\n".join(lines)
 
