@@ -26,6 +26,7 @@ import numpy as np
 import diffmaac
 from diffmaac.analysis.lqr import riccati
 from diffmaac.analysis.plots import learning_curve
+from diffmaac.training.evaluate import evaluate as rollouts
 from diffmaac.training.logging import read_metrics
 from diffmaac_envs import double_integrator
 
@@ -94,7 +95,6 @@ def cost_ratio(agent: diffmaac.Agent) -> float:
     """Undiscounted cost of the policy over 100 evaluation episodes, over that of the Riccati optimum."""
     system, task = double_integrator, agent.task
     K, _ = riccati(system.A, system.B, system.Q, system.R)
-    from diffmaac.training.evaluate import evaluate as rollouts
 
     def optimal(obs):
         return -obs @ obs.new_tensor(K.T)

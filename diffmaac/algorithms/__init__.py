@@ -3,3 +3,4 @@
 from diffmaac.algorithms.actor_critic import ActorCritic as ActorCritic
 from diffmaac.algorithms.actor_critic import Metrics as Metrics
 from diffmaac.algorithms.table import ALGORITHMS as ALGORITHMS
+from diffmaac.algorithms.table import uses_dynamics as uses_dynamics

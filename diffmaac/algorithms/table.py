@@ -12,5 +12,4 @@ ALGORITHMS: dict[str, Mapping[str, Any]] = {
 
 def uses_dynamics(settings: Mapping[str, Any]) -> bool:
     """Whether settings with these values need any dynamics: for data, for targets or for the gradient."""
-    nothing = {"horizon": 0, "critic_target": "td", "data": "real"}
-    return any(settings.get(name) != value for name, value in nothing.items())
+    return any(settings.get(name) != value for name, value in ALGORITHMS["sac"].items())

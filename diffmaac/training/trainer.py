@@ -10,8 +10,8 @@ import torch
 
 import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
-from diffmaac.algorithms import ActorCritic
-from diffmaac.config import Settings
+from diffmaac.algorithms import ActorCritic, uses_dynamics
+from diffmaac.config import Settings, flatten
 from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.replay import Replay, concatenate
@@ -205,8 +205,7 @@ class Trainer:
 
 def _make_dynamics(task: Task, settings: Settings, init: torch.Generator) -> AbstractDynamics | None:
     """The dynamics that the settings ask for; None where nothing uses them."""
-    agent = settings.agent
-    if agent.horizon == 0 and agent.critic_target == "td" and settings.data.data == "real":
+    if not uses_dynamics(flatten(settings)):
         return None
     if settings.run.dynamics == "true":
         return true_dynamics(task.system)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+from torch import Tensor
 
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Reset
+from diffmaac.types import Reward
 
 REFERENCE = "Wang et al. 2019, Benchmarking Model-Based RL"
 
@@ -27,3 +29,13 @@ def near_initial(system: MujocoSystem, position: float, velocity: float, gaussia
         return qpos, velocity * draw
 
     return reset
+
+
+def upright_walk(velocity: int, height: float) -> Reward:
+    """Forward velocity obs[velocity] [m/s], less the cost of leaving `height` [m] and of control, plus one a step."""
+
+    def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
+        height_cost = 3.0 * (obs_t[..., 0] - height).square()
+        return obs_t[..., velocity] - height_cost - 0.1 * action_t.square().sum(-1) + 1.0
+
+    return reward

@@ -3,16 +3,8 @@
 The observation holds the torso's unit quaternion, of which q and -q are the same state.
 """
 
-from torch import Tensor
-
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial
-
-
-def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
-    """Forward velocity [m/s], less the cost of leaving the height 0.57 m and of control, plus one for each step."""
-    height_cost = 3.0 * (obs_t[..., 0] - 0.57).square()
-    return obs_t[..., 13] - height_cost - 0.1 * action_t.square().sum(-1) + 1.0
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def ant() -> Task:
@@ -20,7 +12,7 @@ def ant() -> Task:
     return Task(
         name="ant",
         system=system,
-        reward=reward,
+        reward=upright_walk(velocity=13, height=0.57),
         reset=near_initial(system, 0.1, 0.1, gaussian=True),
         reward_text="s[13] - 3 (s[0] - 0.57)^2 - 0.1 |a|^2 + 1",
         reference=REFERENCE,

@@ -1,15 +1,7 @@
 """walker2d: a planar biped walks forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
 
-from torch import Tensor
-
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial
-
-
-def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
-    """Forward velocity [m/s], less the cost of leaving the height 1.3 m and that of control, plus one for each step."""
-    height_cost = 3.0 * (obs_t[..., 0] - 1.3).square()
-    return obs_t[..., 8] - height_cost - 0.1 * action_t.square().sum(-1) + 1.0
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def walker2d() -> Task:
@@ -17,7 +9,7 @@ def walker2d() -> Task:
     return Task(
         name="walker2d",
         system=system,
-        reward=reward,
+        reward=upright_walk(velocity=8, height=1.3),
         reset=near_initial(system, 5e-3, 5e-3, gaussian=False),
         reward_text="s[8] - 3 (s[0] - 1.3)^2 - 0.1 |a|^2 + 1",
         reference=REFERENCE,
