@@ -27,12 +27,14 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Draws a start state from `task.reset`: observation (obs,) and an empty info."""
         super().reset(seed=seed)
         self._simulator.set_state(*self.task.reset(self.np_random))
         self._steps = 0
         return self._obs().numpy(), {}
 
     def step(self, action: np.ndarray):
+        """One control step of `task.dt` seconds. Raises ValueError for an action (action,) that is not finite."""
         if not np.isfinite(action).all():
             raise ValueError(f"the action {action} is not finite; actions lie in [-1, 1].")
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)

@@ -49,9 +49,11 @@ class Replay:
         return self._split(rows if start == 0 else rows.roll(-start, 0))
 
     def state_dict(self) -> dict[str, Any]:
+        """The rows stored and how many were ever added, as a tree that `checkpoint.save` writes."""
         return {"rows": self._rows[: len(self)], "added": self._added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self._rows[: state["rows"].shape[0]] = state["rows"]
         self._added = state["added"]
 

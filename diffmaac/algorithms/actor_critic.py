@@ -86,6 +86,7 @@ class ActorCritic:
                 raise DivergenceError("a parameter is no longer finite. Try a smaller actor_lr, critic_lr or alpha_lr.")
 
     def state_dict(self) -> dict[str, Any]:
+        """Networks, temperature and optimisers, as a tree that `checkpoint.save` writes."""
         return {
             "policy": self.policy.state_dict(),
             "critics": self.critics.state_dict(),
@@ -97,6 +98,7 @@ class ActorCritic:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self.policy.load_state_dict(state["policy"])
         self.critics.load_state_dict(state["critics"])
         self.target_critics.load_state_dict(state["target_critics"])

@@ -124,9 +124,11 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
         return FitReport(epoch, float(best.mean()))
 
     def state_dict(self) -> dict[str, Any]:
+        """Network, normaliser and optimiser, as a tree that `checkpoint.save` writes."""
         return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
 
