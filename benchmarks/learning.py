@@ -34,15 +34,21 @@ RUNS, RESULTS = Path("runs/results"), Path("docs/results")
 RECORD = "record.json"
 MARKERS = ("<!-- results -->", "<!-- /results -->")
 """Between these two the README's table is written."""
+EQUAL_UPDATES = {"dynamics": "learned", "samples": "1", "actor_batch_size": "64", "actor_every": "2"}
+"""Learned dynamics with the updates of `dynamics=true`: as many of critic and actor, from as many start states."""
 SUITES: dict[str, list[dict[str, str]]] = {
     "double_integrator": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "pendulum": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "cartpole": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "half_cheetah": [{"dynamics": "learned"}],
     "half_cheetah_true": [{"env": "half_cheetah", "dynamics": "true"}],
-    "hopper": [{"dynamics": "learned"}],
+    "half_cheetah_equal": [{"env": "half_cheetah", "steps": "11000", **EQUAL_UPDATES}],
+    "half_cheetah_long": [{"env": "half_cheetah", "dynamics": "learned", "steps": "50000"}],
     "hopper_true": [{"env": "hopper", "dynamics": "true"}],
+    "hopper_equal": [{"env": "hopper", "steps": "6000", **EQUAL_UPDATES}],
 }
+VARIANTS = {"equal": "learned, updates as true", "long": "learned, long run"}
+"""How the table calls the suites that end so."""
 
 
 def words(suite: str, changes: dict[str, str], seed: int) -> list[str]:
@@ -51,7 +57,9 @@ def words(suite: str, changes: dict[str, str], seed: int) -> list[str]:
 
 
 def folder(suite: str, changes: dict[str, str], seed: int) -> Path:
-    return RUNS / f"{changes.get('env', suite)}-{changes['dynamics']}-s{seed}"
+    """runs/results/<task>-<dynamics, or the suite's variant>-s<seed>."""
+    variant = suite.rpartition("_")[2]
+    return RUNS / f"{changes.get('env', suite)}-{variant if variant in VARIANTS else changes['dynamics']}-s{seed}"
 
 
 def train(arguments: list[str], path: Path) -> None:
@@ -82,13 +90,26 @@ def evaluate(path: Path) -> dict[str, Any]:
     """One row of the table: ten evaluation episodes of the finished run in `path`."""
     record, agent = json.loads((path / RECORD).read_text()), diffmaac.load(path)
     result, run = agent.evaluate(10), agent.settings.run
-    row: dict[str, Any] = {"task": run.env, "dynamics": run.dynamics, "seed": run.seed, "steps": agent.step}
+    task, variant, _ = path.name.split("-")
+    row: dict[str, Any] = {"task": task, "dynamics": VARIANTS.get(variant, variant), "seed": run.seed}
+    row |= {"steps": agent.step, **updates(agent)}
     row |= {"return": round(float(np.mean(result.returns)), 2), "return_std": round(float(np.std(result.returns)), 2)}
     row["criterion"] = f"{result.solved}/{len(result.scores)}" if result.scores else ""
     if run.env == "double_integrator":
         row["criterion"] = f"{cost_ratio(agent):.4f} x Riccati"
     row |= {"wall_s": round(record["wall_s"]), "cpu_s": round(record["cpu_s"]), "peak_mb": round(record["peak_mb"])}
     return row | {"command": record["command"], "commit": record["commit"]} | machine()
+
+
+def updates(agent: diffmaac.Agent) -> dict[str, int]:
+    """How many updates of critic and actor the run made, and from how many start states each of the actor's."""
+    settings = agent.settings.agent
+    critic = settings.updates_per_step * (agent.step - agent.settings.data.random_steps)
+    return {
+        "critic_updates": critic,
+        "actor_updates": -(-critic // settings.actor_every),
+        "start_states": settings.actor_batch_size * settings.samples,
+    }
 
 
 def cost_ratio(agent: diffmaac.Agent) -> float:
@@ -118,8 +139,8 @@ def machine() -> dict[str, str]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """One line for each task and dynamics: the mean over seeds, and what each seed reached."""
     lines = [
-        "| task | dynamics | steps | return (mean over seeds; each) | criterion | wall time | peak memory |",
-        "|" + "---|" * 7,
+        "| task | dynamics | steps | actor updates | return (mean over seeds; each) | criterion | wall time | peak memory |",
+        "|" + "---|" * 8,
     ]
     for task, dynamics in dict.fromkeys((row["task"], row["dynamics"]) for row in rows):
         same = [row for row in rows if (row["task"], row["dynamics"]) == (task, dynamics)]
@@ -131,6 +152,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             task,
             dynamics,
             f"{max(row['steps'] for row in same):,}",
+            f"{max(row['actor_updates'] for row in same):,} x {same[0]['start_states']}",
             f"**{np.mean(returns):.4g}** ({each})",
             criterion,
         ]

@@ -88,6 +88,7 @@ class DataSettings:
     """Real and imagined data."""
 
     random_steps: int = _setting(5000, "environment steps of uniformly random actions at the start", 10)
+    reset_every: int = _setting(0, "most environment steps of a training episode; 0: as many as the task's", 0)
     data: str = _setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
     real_ratio: float = _setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0)
     imagined_states: int = _setting(100_000, "imagined transitions made each time, all rollout steps together", 1)

@@ -1,5 +1,6 @@
 """The training loop: a page of named steps."""
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -43,7 +44,8 @@ class Trainer:
         self._mixed = data.data == "mixed" and self.dynamics is not None
         capacity = data.imagined_states * data.imagined_keep if self._mixed else 1
         self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
-        self._env = task.make_env()
+        episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
+        self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
         self._obs, _ = self._env.reset(seed=seeding.integer_seed(seed, "environment"))
         self._means, self._seconds = Means(), 0.0
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial
+from diffmaac_envs._locomotion import QUICK, REFERENCE, gymnasium_system, near_initial
 
 
 def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def half_cheetah() -> Task:
         reference=REFERENCE,
         presets={
             "paper": {"steps": 200_000, "horizon": 4},
-            "quick": {"steps": 15_000, "horizon": 3},
-            "quick/true": {"steps": 10_000},
+            "quick": {**QUICK, "steps": 15_000},
+            "quick/true": {"steps": 11_000},
         },
     )

@@ -1,7 +1,7 @@
 """hopper: a planar leg hops forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs._locomotion import QUICK, REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def hopper() -> Task:
@@ -15,7 +15,7 @@ def hopper() -> Task:
         reference=REFERENCE,
         presets={
             "paper": {"steps": 200_000, "horizon": 4, "rollout_length": [1, 15]},
-            "quick": {"steps": 15_000, "horizon": 3},
-            "quick/true": {"steps": 8_000},
+            "quick": {**QUICK, "steps": 15_000},
+            "quick/true": {"steps": 6_000},
         },
     )
