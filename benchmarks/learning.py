@@ -139,7 +139,7 @@ def machine() -> dict[str, str]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """One line for each task and dynamics: the mean over seeds, and what each seed reached."""
     lines = [
-        "| task | dynamics | steps | actor updates | return (mean over seeds; each) | criterion | wall time | peak memory |",
+        "| task | dynamics | steps | actor updates | return (mean over seeds; each) | criterion | wall time | memory |",
         "|" + "---|" * 8,
     ]
     for task, dynamics in dict.fromkeys((row["task"], row["dynamics"]) for row in rows):

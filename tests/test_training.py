@@ -96,6 +96,25 @@ def test_a_run_with_another_horizon_differs(finished, tmp_path):
     assert numbers(tiny(tmp_path / "other", horizon=1)) != numbers(finished)
 
 
+def test_training_episodes_end_early_and_evaluations_do_not(tmp_path):
+    starts = []
+
+    def reset(rng):
+        starts.append(rng.random())
+        return np.array([0.3]), np.array([0.0])
+
+    task = dataclasses.replace(
+        get_task("double_integrator"), reset=reset, reward=lambda obs_t, action_t: torch.ones_like(obs_t[..., 0])
+    )
+    changes = {"steps": 50, "reset_every": 7, "algorithm": "sac", "horizon": 0, "out": str(tmp_path / "run")}
+    trainer = prepare(task, {**TINY, **changes})
+    starts.clear()
+    trainer.train(progress=False)
+    evaluations = 2  # at steps 40 and 50, each of one episode
+    assert len(starts) == 50 // 7 + evaluations
+    assert trainer.evaluate(1).returns == [task.episode_steps]
+
+
 def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path):
     """SIGKILL after the first epoch of three; then `resume=`."""
     path, environment = tmp_path / "killed", {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
