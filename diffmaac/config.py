@@ -65,6 +65,9 @@ class AgentSettings:
     initial_alpha: float = _setting(1.0, "temperature at the start", 1e-12)
     target_entropy: float = _setting(-1.0, "entropy that the temperature aims at, for each action dimension [nats]")
     hidden: list[int] = _setting([256, 256], "widths of the hidden layers of policy and critics", 1)
+    adjoint_clip: float = _setting(
+        0.0, "norm, in medians of the batch, to which each state's gradient is clipped on its way back; 0: none", 0.0
+    )
     max_grad_norm: float = _setting(100.0, "norm to which the policy gradient is clipped", 1e-12)
 
 

@@ -71,7 +71,15 @@ class ActorCritic:
         noise = sample_pathwise_noise(self.dynamics, s.horizon, len(obs_t), self.task.action_size, self._noise)
         alpha = self.log_alpha.detach().exp()
         loss, extra = pathwise_loss(
-            self.policy, self.critics, self.dynamics, self.task.reward, self._discount, obs_t, noise, alpha
+            self.policy,
+            self.critics,
+            self.dynamics,
+            self.task.reward,
+            self._discount,
+            obs_t,
+            noise,
+            alpha,
+            s.adjoint_clip,
         )
         norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
         log_prob_t = extra["log_prob_t"]
