@@ -9,6 +9,7 @@ from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import (
+    clip_adjoint,
     critic_loss,
     pathwise_loss,
     sample_pathwise_noise,
@@ -112,6 +113,30 @@ def test_gradient_is_the_finite_difference_on_common_noise(which, horizon, polic
         expected = (values[0] - values[1]) / (2 * h)
         got = sum(float((g * d).sum()) for g, d in zip(grads, directions, strict=True))
         assert got == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, [1, 2, 3, 3, 3]), (2.0, [1, 2, 6, 3, 4]), (100.0, [1, 2, 100, 3, 4])]
+)
+def test_adjoints_are_clipped_to_multiples_of_the_median_norm(factor, expected):
+    norms = torch.tensor([1.0, 2.0, 100.0, 3.0, 4.0])  # the median is 3
+    cotangent = norms[:, None] * torch.tensor([0.6, -0.8])
+    obs = torch.zeros(5, 2, requires_grad=True)
+    (grad,) = torch.autograd.grad(clip_adjoint(obs, factor), obs, cotangent)
+    torch.testing.assert_close(grad, torch.tensor(expected)[:, None] * torch.tensor([0.6, -0.8]))
+
+
+def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 3), start()
+
+    def loss_and_gradient(adjoint_clip):
+        loss, _ = pathwise_loss(policy, critics, linear, reward, discount, obs, noise, ALPHA, adjoint_clip)
+        return loss, torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(policy.parameters()))])
+
+    (plain, gradient), (same, loose), (clipped, tight) = (loss_and_gradient(clip) for clip in (0.0, 1e6, 0.5))
+    assert torch.equal(plain, same) and torch.equal(plain, clipped)
+    torch.testing.assert_close(loose, gradient)
+    assert not torch.allclose(tight, gradient, rtol=0.05)
 
 
 def test_value_is_the_discounted_sum_written_out(policy, critics, linear):

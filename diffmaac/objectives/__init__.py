@@ -4,6 +4,9 @@ from diffmaac.objectives.pathwise import (
     PathwiseNoise as PathwiseNoise,
 )
 from diffmaac.objectives.pathwise import (
+    clip_adjoint as clip_adjoint,
+)
+from diffmaac.objectives.pathwise import (
     pathwise_loss as pathwise_loss,
 )
 from diffmaac.objectives.pathwise import (
