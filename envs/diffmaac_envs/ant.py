@@ -4,7 +4,7 @@ The observation holds the torso's unit quaternion, of which q and -q are the sam
 """
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def ant() -> Task:
@@ -19,5 +19,6 @@ def ant() -> Task:
         presets={
             "paper": {"steps": 300_000, "horizon": 4, "rollout_length": [1, 25]},
             "quick": {**QUICK, "steps": 20_000},
+            "quick/true": QUICK_TRUE,
         },
     )

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, REFERENCE, gymnasium_system, near_initial
+from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial
 
 
 def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
@@ -23,6 +23,6 @@ def half_cheetah() -> Task:
         presets={
             "paper": {"steps": 200_000, "horizon": 4},
             "quick": {**QUICK, "steps": 15_000},
-            "quick/true": {"steps": 11_000},
+            "quick/true": {**QUICK_TRUE, "steps": 11_000},
         },
     )

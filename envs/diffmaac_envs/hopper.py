@@ -1,7 +1,7 @@
 """hopper: a planar leg hops forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def hopper() -> Task:
@@ -16,6 +16,6 @@ def hopper() -> Task:
         presets={
             "paper": {"steps": 200_000, "horizon": 4, "rollout_length": [1, 15]},
             "quick": {**QUICK, "steps": 15_000},
-            "quick/true": {"steps": 6_000},
+            "quick/true": {**QUICK_TRUE, "steps": 6_000},
         },
     )

@@ -1,7 +1,7 @@
 """walker2d: a planar biped walks forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def walker2d() -> Task:
@@ -16,5 +16,6 @@ def walker2d() -> Task:
         presets={
             "paper": {"steps": 200_000, "horizon": 2},
             "quick": {**QUICK, "steps": 20_000, "horizon": 2},
+            "quick/true": QUICK_TRUE,
         },
     )
