@@ -1,0 +1,84 @@
+"""How much of a policy gradient is signal: over horizons, with and without clipped adjoints, on the states of runs.
+
+    python benchmarks/gradient_noise.py RUN...
+
+Draws independent batches of 64 start states from each run's own data. With g the gradient of one batch, `signal` is
+|E g|^2 / E |g|^2, estimated without bias from the products of different batches: 1 where every batch agrees, 0 where
+the direction is chance. `cosine` is that between the clipped and the plain mean gradient: the price in bias (itself
+noisy where the signal is small). Writes docs/results/gradient_noise.csv.
+"""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffmaac import seeding
+from diffmaac.objectives import pathwise_loss, sample_pathwise_noise
+from diffmaac.training import Trainer
+from diffmaac.training.run import read_settings
+
+BATCHES, STARTS = 48, 64
+HORIZONS, CLIPS = (0, 1, 2, 3), (0.0, 2.0, 1.0, 0.5)
+
+
+def gradients(trainer: Trainer, horizon: int, clip: float) -> Tensor:
+    """(BATCHES, parameters), on common start states and noise for every horizon and clip."""
+    agent, task = trainer.agent, trainer.task
+    generator = seeding.torch_generator(0, "gradient noise")
+    parameters = list(agent.policy.parameters())
+    rows = []
+    for _ in range(BATCHES):
+        start = trainer.replay.sample(STARTS, generator).obs_t
+        noise = sample_pathwise_noise(agent.dynamics, horizon, STARTS, task.action_size, generator)
+        loss, _ = pathwise_loss(
+            agent.policy,
+            agent.critics,
+            agent.dynamics,
+            task.reward,
+            lambda obs: task.discount(obs, agent.settings.gamma),
+            start,
+            noise,
+            agent.log_alpha.detach().exp(),
+            clip,
+        )
+        rows.append(torch.cat([grad.flatten() for grad in torch.autograd.grad(loss, parameters)]))
+    return torch.stack(rows)
+
+
+def measure(path: Path) -> list[dict[str, Any]]:
+    task, settings = read_settings(path, {}, None)
+    trainer = Trainer(task, settings)
+    trainer.restore(path)
+    rows = []
+    for horizon in HORIZONS:
+        plain = None
+        for clip in CLIPS if horizon else (0.0,):
+            g = gradients(trainer, horizon, clip)
+            plain = g.mean(0) if plain is None else plain
+            squares = g.square().sum(1)
+            signal = (g.sum(0).square().sum() - squares.sum()) / (len(g) - 1) / squares.sum()
+            row: dict[str, Any] = {"run": path.name, "step": trainer.step, "horizon": horizon, "adjoint_clip": clip}
+            row |= {"median_norm": f"{squares.sqrt().median():.2f}", "max_norm": f"{squares.sqrt().max():.2f}"}
+            row |= {"signal": f"{signal:.4f}", "cosine": f"{torch.cosine_similarity(g.mean(0), plain, dim=0):.3f}"}
+            print(*row.values(), sep="\t", flush=True)
+            rows.append(row)
+    return rows
+
+
+def main(paths: list[str]) -> None:
+    if not paths:
+        raise SystemExit("usage: python benchmarks/gradient_noise.py RUN...")
+    torch.set_num_threads(1)
+    rows = [row for path in paths for row in measure(Path(path))]
+    with Path("docs/results/gradient_noise.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "command"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "command": " ".join(["python", *sys.argv])} for row in rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
