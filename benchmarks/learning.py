@@ -43,7 +43,7 @@ SUITES: dict[str, list[dict[str, str]]] = {
     "half_cheetah": [{"dynamics": "learned"}],
     "half_cheetah_true": [{"env": "half_cheetah", "dynamics": "true"}],
     "half_cheetah_equal": [{"env": "half_cheetah", "steps": "11000", **EQUAL_UPDATES}],
-    "half_cheetah_long": [{"env": "half_cheetah", "dynamics": "learned", "steps": "50000"}],
+    "half_cheetah_long": [{"env": "half_cheetah", "dynamics": "learned", "steps": "50000", "adjoint_clip": "1"}],
     "hopper_true": [{"env": "hopper", "dynamics": "true"}],
     "hopper_equal": [{"env": "hopper", "steps": "6000", **EQUAL_UPDATES}],
 }
