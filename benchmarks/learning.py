@@ -176,18 +176,23 @@ def collect() -> None:
     readme = Path("README.md").read_text()
     before, after = readme.split(MARKERS[0])[0], readme.split(MARKERS[1])[1]
     Path("README.md").write_text(before + f"{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}" + after)
-    tasks = {path: path.name.split("-")[0] for path in paths}
-    for task in dict.fromkeys(tasks.values()):
-        chosen = [path for path in paths if tasks[path] == task]
-        learning_curve(
-            chosen, RESULTS / f"{task}.png", [path.name.split("-")[1] + " dynamics" for path in chosen], task
-        )
+    for name in dict.fromkeys(map(figure_name, paths)):
+        chosen = [path for path in paths if figure_name(path) == name]
+        variants = [path.name.split("-")[1] for path in chosen]
+        labels = [VARIANTS.get(variant, f"{variant} dynamics") for variant in variants]
+        learning_curve(chosen, RESULTS / f"{name}.png", labels, name)
     with (RESULTS / "curves.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["run", "step", "seconds", "return", "return_std"])
         for path in paths:
             for row in read_metrics(path / "metrics.csv"):
                 writer.writerow([path.name, *(row[name] for name in ("step", "seconds", "return", "return_std"))])
+
+
+def figure_name(path: Path) -> str:
+    """The figure that a run is drawn in: its task's, but a long run would squeeze the others."""
+    task, variant, _ = path.name.split("-")
+    return f"{task}_{variant}" if variant == "long" else task
 
 
 def main() -> None:
