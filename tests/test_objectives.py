@@ -126,6 +126,13 @@ def test_adjoints_are_clipped_to_multiples_of_the_median_norm(factor, expected):
     torch.testing.assert_close(grad, torch.tensor(expected)[:, None] * torch.tensor([0.6, -0.8]))
 
 
+@pytest.mark.parametrize(("norms", "expected"), [([0, 0, 0, 1, 100], [0, 0, 0, 1, 1]), ([0] * 5, [0] * 5)])
+def test_samples_without_a_gradient_do_not_count_in_the_median(norms, expected):
+    obs = torch.zeros(5, 1, requires_grad=True)
+    (grad,) = torch.autograd.grad(clip_adjoint(obs, 1.0), obs, torch.tensor(norms)[:, None].float())
+    assert grad[:, 0].tolist() == expected
+
+
 def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics, linear):
     noise, obs = noise_in_double(linear, 3), start()
 

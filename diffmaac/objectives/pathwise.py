@@ -39,12 +39,17 @@ class _ClipAdjoint(torch.autograd.Function):
     def backward(ctx: Any, *adjoint: Tensor) -> tuple[Tensor, None]:
         (grad,) = adjoint
         norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)
-        limit = ctx.factor * norm.median()
+        alive = norm[norm > 0]
+        if alive.numel() == 0:
+            return grad, None
+        limit = ctx.factor * alive.median()
         return grad * (limit / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0), None
 
 
 def clip_adjoint(obs: Float[Tensor, "batch obs"], factor: float) -> Float[Tensor, "batch obs"]:
     """`obs` itself; in the backward pass each sample's gradient is shortened to `factor` times the batch's median norm.
+
+    Samples without a gradient (their episode has ended) do not count in the median.
 
     The derivative of a stiff contact is a hundred times that of free motion, so that a few samples of a batch decide
     the gradient of the mean, and its direction is noise. Clipping trades that variance for a bias.
