@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ SUITES: dict[str, list[dict[str, str]]] = {
     "half_cheetah": [{"dynamics": "learned"}],
     "half_cheetah_true": [{"env": "half_cheetah", "dynamics": "true"}],
     "half_cheetah_equal": [{"env": "half_cheetah", "steps": "11000", **EQUAL_UPDATES}],
-    "half_cheetah_long": [{"env": "half_cheetah", "dynamics": "learned", "steps": "50000", "adjoint_clip": "1"}],
+    "half_cheetah_long": [{"env": "half_cheetah", "dynamics": "learned", "steps": "50000"}],
     "hopper_true": [{"env": "hopper", "dynamics": "true"}],
     "hopper_equal": [{"env": "hopper", "steps": "6000", **EQUAL_UPDATES}],
 }
@@ -62,6 +63,13 @@ def folder(suite: str, changes: dict[str, str], seed: int) -> Path:
     return RUNS / f"{changes.get('env', suite)}-{variant if variant in VARIANTS else changes['dynamics']}-s{seed}"
 
 
+def go_on(short: Path, path: Path) -> None:
+    """Begins the long run in `path` where the finished run `short` of the same settings stands, its time included."""
+    record = json.loads((short / RECORD).read_text())
+    shutil.copytree(short, path)
+    (path / RECORD).write_text(json.dumps({**record, "finished": False, "command": f"{record['command']} steps=50000"}))
+
+
 def train(arguments: list[str], path: Path) -> None:
     """Trains or resumes the run in `path`, and keeps its wall time and peak memory beside it."""
     fresh = {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0, "command": "diffmaac train " + " ".join(arguments)}
@@ -69,7 +77,8 @@ def train(arguments: list[str], path: Path) -> None:
     if record.get("finished"):
         return
     started = (path / "config.yaml").is_file()
-    command = ["train", f"resume={path}"] if started else ["train", *arguments, f"out={path}"]
+    steps = [word for word in arguments if word.startswith("steps=")]
+    command = ["train", f"resume={path}", *steps] if started else ["train", *arguments, f"out={path}"]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "DIFFMAAC_CACHE": f"{cache}/cache"}
         start = time.perf_counter()
@@ -204,7 +213,10 @@ def main() -> None:
     for suite in arguments.suites:
         for seed in arguments.seeds:
             for changes in SUITES[suite]:
-                train(words(suite, changes, seed), folder(suite, changes, seed))
+                short, path = folder(suite.removesuffix("_long"), changes, seed), folder(suite, changes, seed)
+                if suite.endswith("_long") and not path.exists() and short.exists():
+                    go_on(short, path)
+                train(words(suite, changes, seed), path)
     if arguments.collect or not arguments.suites:
         collect()
 
