@@ -27,6 +27,8 @@ import numpy as np
 import diffmaac
 from diffmaac.analysis.lqr import riccati
 from diffmaac.analysis.plots import learning_curve
+from diffmaac.config import flatten
+from diffmaac.presets import resolve
 from diffmaac.training.evaluate import evaluate as rollouts
 from diffmaac.training.logging import read_metrics
 from diffmaac_envs import double_integrator
@@ -35,18 +37,25 @@ RUNS, RESULTS = Path("runs/results"), Path("docs/results")
 RECORD = "record.json"
 MARKERS = ("<!-- results -->", "<!-- /results -->")
 """Between these two the README's table is written."""
-EQUAL_UPDATES = {"dynamics": "learned", "samples": "1", "actor_batch_size": "64", "actor_every": "2"}
-"""Learned dynamics with the updates of `dynamics=true`: as many of critic and actor, from as many start states."""
+
+
+def equal_updates(env: str) -> dict[str, str]:
+    """Learned dynamics with the updates of `dynamics=true`: as many of critic and actor, from as many start states."""
+    through_truth = flatten(resolve(env, {"dynamics": "true"})[1])
+    names = ("steps", "updates_per_step", "samples", "actor_batch_size", "actor_every")
+    return {"env": env, "dynamics": "learned", **{name: str(through_truth[name]) for name in names}}
+
+
 SUITES: dict[str, list[dict[str, str]]] = {
     "double_integrator": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "pendulum": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "cartpole": [{"dynamics": "learned"}, {"dynamics": "true"}],
     "half_cheetah": [{"dynamics": "learned"}],
     "half_cheetah_true": [{"env": "half_cheetah", "dynamics": "true"}],
-    "half_cheetah_equal": [{"env": "half_cheetah", "steps": "11000", **EQUAL_UPDATES}],
+    "half_cheetah_equal": [equal_updates("half_cheetah")],
     "half_cheetah_long": [{"env": "half_cheetah", "dynamics": "learned", "steps": "50000"}],
     "hopper_true": [{"env": "hopper", "dynamics": "true"}],
-    "hopper_equal": [{"env": "hopper", "steps": "6000", **EQUAL_UPDATES}],
+    "hopper_equal": [equal_updates("hopper")],
 }
 VARIANTS = {"equal": "learned, updates as true", "long": "learned, long run"}
 """How the table calls the suites that end so."""
@@ -63,16 +72,26 @@ def folder(suite: str, changes: dict[str, str], seed: int) -> Path:
     return RUNS / f"{changes.get('env', suite)}-{variant if variant in VARIANTS else changes['dynamics']}-s{seed}"
 
 
-def go_on(short: Path, path: Path) -> None:
+def kind(path: Path) -> tuple[str, str]:
+    """The task of a run, and its dynamics or variant: the inverse of `folder`."""
+    task, variant, _ = path.name.split("-")
+    return task, variant
+
+
+def go_on(short: Path, path: Path, arguments: list[str]) -> None:
     """Begins the long run in `path` where the finished run `short` of the same settings stands, its time included."""
     record = json.loads((short / RECORD).read_text())
     shutil.copytree(short, path)
-    (path / RECORD).write_text(json.dumps({**record, "finished": False, "command": f"{record['command']} steps=50000"}))
+    (path / RECORD).write_text(json.dumps({**record, "finished": False, "command": command_line(arguments)}))
+
+
+def command_line(arguments: list[str]) -> str:
+    return " ".join(["diffmaac train", *arguments])
 
 
 def train(arguments: list[str], path: Path) -> None:
     """Trains or resumes the run in `path`, and keeps its wall time and peak memory beside it."""
-    fresh = {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0, "command": "diffmaac train " + " ".join(arguments)}
+    fresh = {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0, "command": command_line(arguments)}
     record = json.loads((path / RECORD).read_text()) if (path / RECORD).is_file() else {**fresh, "commit": commit()}
     if record.get("finished"):
         return
@@ -99,7 +118,7 @@ def evaluate(path: Path) -> dict[str, Any]:
     """One row of the table: ten evaluation episodes of the finished run in `path`."""
     record, agent = json.loads((path / RECORD).read_text()), diffmaac.load(path)
     result, run = agent.evaluate(10), agent.settings.run
-    task, variant, _ = path.name.split("-")
+    task, variant = kind(path)
     row: dict[str, Any] = {"task": task, "dynamics": VARIANTS.get(variant, variant), "seed": run.seed}
     row |= {"steps": agent.step, **updates(agent)}
     row |= {"return": round(float(np.mean(result.returns)), 2), "return_std": round(float(np.std(result.returns)), 2)}
@@ -187,8 +206,7 @@ def collect() -> None:
     Path("README.md").write_text(before + f"{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}" + after)
     for name in dict.fromkeys(map(figure_name, paths)):
         chosen = [path for path in paths if figure_name(path) == name]
-        variants = [path.name.split("-")[1] for path in chosen]
-        labels = [VARIANTS.get(variant, f"{variant} dynamics") for variant in variants]
+        labels = [VARIANTS.get(variant, f"{variant} dynamics") for _, variant in map(kind, chosen)]
         learning_curve(chosen, RESULTS / f"{name}.png", labels, name)
     with (RESULTS / "curves.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -200,7 +218,7 @@ def collect() -> None:
 
 def figure_name(path: Path) -> str:
     """The figure that a run is drawn in: its task's, but a long run would squeeze the others."""
-    task, variant, _ = path.name.split("-")
+    task, variant = kind(path)
     return f"{task}_{variant}" if variant == "long" else task
 
 
@@ -213,10 +231,11 @@ def main() -> None:
     for suite in arguments.suites:
         for seed in arguments.seeds:
             for changes in SUITES[suite]:
-                short, path = folder(suite.removesuffix("_long"), changes, seed), folder(suite, changes, seed)
-                if suite.endswith("_long") and not path.exists() and short.exists():
-                    go_on(short, path)
-                train(words(suite, changes, seed), path)
+                settings, path = words(suite, changes, seed), folder(suite, changes, seed)
+                short = folder(suite.removesuffix("_long"), changes, seed)
+                if short != path and not path.exists() and short.exists():
+                    go_on(short, path, settings)
+                train(settings, path)
     if arguments.collect or not arguments.suites:
         collect()
 
