@@ -16,6 +16,6 @@ def hopper() -> Task:
         presets={
             "paper": {"steps": 200_000, "horizon": 4, "rollout_length": [1, 15]},
             "quick": {**QUICK, "steps": 15_000},
-            "quick/true": {**QUICK_TRUE, "steps": 6_000},
+            "quick/true": {**QUICK_TRUE, "steps": 5_000},
         },
     )
