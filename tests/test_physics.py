@@ -22,8 +22,17 @@ import numpy as np
 import pytest
 
 from diffmaac import MujocoSystem, get_task
-from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient, batched_control_step
+from diffmaac.physics import (
+    AbstractGradient,
+    ControlStep,
+    FiniteDifference,
+    ImplicitGradient,
+    UnrolledGradient,
+    UnsupportedModel,
+    batched_control_step,
+)
 from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
+from diffmaac.physics.tangent import TangentSpace
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 MODELS = {
@@ -121,6 +130,33 @@ def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[
             found.append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), rng.uniform(-1, 1, model.nu)))
     qpos, qvel, act, ctrl = zip(*found, strict=True)
     return np.stack(qpos), np.stack(qvel), np.stack(act), np.stack(ctrl)
+
+
+# A box and a ball that tumble on a plane: free joints, corners, and every dimension of elliptic friction cones.
+BOX_AND_BALL = """
+<mujoco><option timestep="0.004" integrator="{integrator}" cone="elliptic" impratio="2" tolerance="0"/>
+  <worldbody>
+    <geom type="plane" size="5 5 0.1" friction="0.8 0.01 0.001" condim="{condim}"/>
+    <body pos="0 0 0.3"><freejoint/><geom type="box" size="0.1 0.15 0.2" mass="1" condim="{condim}"/></body>
+    <body pos="0.6 0 0.2"><freejoint/><geom type="sphere" size="0.1" mass="0.5" condim="{condim}"/></body>
+  </worldbody>
+</mujoco>"""
+
+
+def thrown_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
+    """States in contact, met by the C engine after throws in random directions."""
+    rng, data, found, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
+    while len(found) < count:
+        if step % 120 == 0:
+            mujoco.mj_resetData(model, data)
+            mujoco.mj_integratePos(model, data.qpos, rng.normal(size=model.nv), 0.3)
+            data.qvel[:] = 2 * rng.normal(size=model.nv)
+        mujoco.mj_step(model, data)
+        step += 1
+        if step % 5 == 0 and data.ncon > 0:
+            found.append((data.qpos.copy(), data.qvel.copy()))
+    qpos, qvel = (np.stack(column) for column in zip(*found, strict=True))
+    return qpos, qvel, np.zeros((count, 0)), np.zeros((count, 0))
 
 
 def random_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
@@ -273,17 +309,80 @@ def test_error_of_central_differences_falls_with_the_square_of_the_step(pendulum
     assert 1.9 < np.log(coarse / fine) / np.log(4) < 2.1
 
 
-@pytest.mark.parametrize("integrator", ["implicit", "implicitfast"])
-def test_other_integrators_raise(integrator: str) -> None:
-    with pytest.raises(ValueError, match=f"mjINT_{integrator.upper()}; diffmaac differentiates"):
-        batched_control_step(load(PENDULUM, integrator), 1)
+@pytest.mark.parametrize(("integrator", "condim"), [("Euler", 3), ("implicitfast", 4), ("RK4", 6)])
+def test_box_and_ball_under_elliptic_cones(integrator: str, condim: int) -> None:
+    model = mujoco.MjModel.from_xml_string(BOX_AND_BALL.format(integrator=integrator, condim=condim))
+    case = make_case(model, 2, thrown_states(model, STATES))
+    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    assert all(np.isfinite(gradient).all() for gradient in case.gradients)
+    assert np.median(relative_errors(case)) < 1e-6
 
 
-def test_elliptic_cones_raise() -> None:
-    model = load(PENDULUM, "Euler")
-    model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    with pytest.raises(ValueError, match=r"mjCONE_ELLIPTIC.*pyramidal"):
-        batched_control_step(model, 1)
+@pytest.fixture(scope="module")
+def assortment_implicitfast() -> Case:
+    model = load(ASSORTMENT, "implicitfast")
+    return make_case(model, 2, random_states(model, STATES))
+
+
+def test_implicitfast(assortment_implicitfast: Case) -> None:
+    """Damped joints of every kind, and the gyroscopic terms of a free body."""
+    case = assortment_implicitfast
+    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    assert np.median(relative_errors(case)) < 1e-7
+
+
+@pytest.mark.parametrize("gradient", [UnrolledGradient(6), FiniteDifference(1e-6)], ids=repr)
+def test_other_gradients_agree_with_the_implicit_one(gradient: AbstractGradient, assortment_implicitfast: Case) -> None:
+    """Up to the quaternions' lengths, along which central differences in the tangent space have no component."""
+    case = assortment_implicitfast
+    step = batched_control_step(case.model, case.frame_skip, gradient)
+    outputs, gradients = pull_back(step, case.inputs, case.cotangents)
+    for output, expected in zip(outputs, case.outputs, strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    tangent = TangentSpace(case.model)
+    expected = (tangent.project(case.inputs[0], case.gradients[0]), *case.gradients[1:])
+    got = (tangent.project(case.inputs[0], gradients[0]), *gradients[1:])
+    size = np.linalg.norm(np.concatenate(expected, axis=1), axis=1)
+    error = np.linalg.norm(np.concatenate([a - b for a, b in zip(got, expected, strict=True)], axis=1), axis=1)
+    assert np.median(error / size) < 1e-7
+
+
+def test_tangent_space_is_mujocos() -> None:
+    model = load(ASSORTMENT, "Euler")
+    tangent, rng = TangentSpace(model), np.random.default_rng(0)
+    qpos = random_states(model, 8)[0]
+    displacement = rng.normal(size=(8, model.nv))
+    expected = qpos.copy()
+    for row, move in zip(expected, displacement, strict=True):
+        mujoco.mj_integratePos(model, row, move, 1.0)
+    np.testing.assert_allclose(tangent.displace(qpos, displacement), expected, atol=1e-14)
+    np.testing.assert_array_equal(tangent.displace(qpos, np.zeros((8, model.nv))), qpos)
+
+
+def test_pulled_back_gradients_have_the_same_directional_derivative() -> None:
+    """<pull_back(g), dq> = <g, d> for the dq that a small displacement d makes, and nothing along a quaternion."""
+    model = load(ASSORTMENT, "Euler")
+    tangent, rng = TangentSpace(model), np.random.default_rng(0)
+    qpos = random_states(model, 8)[0]
+    gradient, displacement = rng.normal(size=(2, 8, model.nv))
+    change = (tangent.displace(qpos, 1e-6 * displacement) - tangent.displace(qpos, -1e-6 * displacement)) / 2e-6
+    pulled = tangent.pull_back(qpos, gradient)
+    np.testing.assert_allclose((pulled * change).sum(1), (gradient * displacement).sum(1), rtol=1e-8)
+    np.testing.assert_allclose((pulled * qpos)[:, 3:7].sum(1), 0, atol=1e-14)
+    np.testing.assert_allclose(tangent.project(qpos, pulled), gradient, atol=1e-14)
+
+
+@pytest.mark.parametrize("make", [lambda: UnrolledGradient(0), lambda: FiniteDifference(0.0)])
+def test_gradients_out_of_range_raise(make: Callable) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|must be positive"):
+        make()
+
+
+def test_fully_implicit_integration_raises() -> None:
+    with pytest.raises(UnsupportedModel, match="mjINT_IMPLICIT, which MJX has not"):
+        batched_control_step(load(PENDULUM, "implicit"), 1)
 
 
 def test_noslip_raises() -> None:

@@ -5,9 +5,13 @@ A compiled program is loaded from the cache and run, so whoever can write there 
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 
 def cache_directory() -> Path:
@@ -52,3 +56,20 @@ def enable_compilation_cache() -> Path | None:
     directory = private_directory(cache_directory())
     jax.config.update("jax_compilation_cache_dir", str(directory))
     return directory
+
+
+@contextmanager
+def empty_compilation_cache() -> Iterator[None]:
+    """A cache of its own, empty and forgotten afterwards: to measure how long compiling takes."""
+    before = jax.config.values["jax_compilation_cache_dir"]
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            _use(directory)
+            yield
+        finally:
+            _use(before)
+
+
+def _use(directory: str | None) -> None:
+    jax.config.update("jax_compilation_cache_dir", directory)
+    compilation_cache.reset_cache()  # JAX keeps the one it opened, whatever the setting says later

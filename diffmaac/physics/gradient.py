@@ -30,9 +30,14 @@ BatchedControlStep: TypeAlias = Callable[
 class AbstractGradient(abc.ABC):
     """How to differentiate one control step of a MuJoCo model.
 
-    The value of the step is the same for every gradient: the C engine's, to rounding. What differs is its
-    vector-Jacobian product. Concrete classes are frozen dataclasses, so that they can be compared, hashed and printed.
+    What differs is the vector-Jacobian product. The value is the C engine's, to rounding, for every gradient but those
+    that say otherwise. Concrete classes are frozen dataclasses, so that they can be compared, hashed and printed.
     """
+
+    @property
+    def changes_physics(self) -> bool:
+        """Whether the step's value may be another than the C engine's."""
+        return False
 
     @abc.abstractmethod
     def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:

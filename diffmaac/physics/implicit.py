@@ -23,9 +23,10 @@ class ImplicitGradient(AbstractGradient):
 
     The constrained acceleration a*(theta) is the root of
 
-        r(theta, a) = M a - qfrc_smooth - J' f(J a - a_ref),        H = dr/da = M + J' D_active J,
+        r(theta, a) = M a - qfrc_smooth - J' f(J a - a_ref),        H = dr/da = M + J' s'' J,
 
-    where M, J, D, a_ref and qfrc_smooth depend on theta = (qpos, qvel, act, ctrl). By the implicit function theorem
+    where f = -s' is the force law of the rows and cones, and M, J, f, a_ref and qfrc_smooth depend on
+    theta = (qpos, qvel, act, ctrl). By the implicit function theorem
 
         da*/dtheta = -H^{-1} dr/dtheta   at a = a*.
 
@@ -34,18 +35,13 @@ class ImplicitGradient(AbstractGradient):
 
     Regularity: H is positive definite since M is; r must be differentiable at (theta, a*), which fails only where a
     row is exactly on the border of its active set (J a = a_ref) or a contact exactly at its margin, a set of measure
-    zero. There the result is the derivative of one of the adjoining pieces. Pyramidal cones only.
+    zero. There the result is the derivative of one of the adjoining pieces.
 
     Source: Krantz and Parks, "The Implicit Function Theorem" (2002); Blondel et al., "Efficient and Modular Implicit
     Differentiation" (NeurIPS 2022), section 2.1.
     """
 
     def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
-        if model.opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL:
-            raise ValueError(
-                f"ImplicitGradient got a model with {mujoco.mjtCone(model.opt.cone).name}; it knows the force law of"
-                ' pyramidal friction cones only. Set <option cone="pyramidal"/> in the model.'
-            )
         return control_step(model, frame_skip, _solve)
 
 
@@ -53,8 +49,8 @@ def _solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     problem = constraint_problem(model, data)
     fixed = lax.stop_gradient(problem)
     solution = checkpoint_name(minimise(fixed, lax.stop_gradient(data.qacc_warmstart)), SOLUTION)
-    _, curvature = force_law(fixed, fixed.jacobian @ solution - fixed.reference)
-    factor = cho_factor(hessian(fixed, curvature))
+    law = force_law(fixed, fixed.jacobian @ solution - fixed.reference)
+    factor = cho_factor(hessian(fixed, law))
     change = residual(problem, solution)
     qacc = solution - cho_solve(factor, change - lax.stop_gradient(change))
     # At the root the constraint force is what the smooth forces leave over: no second derivative of the force law.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Int
 from mujoco import mjx
 
 Carry: TypeAlias = tuple[Array, Array, Array, Array]
@@ -33,14 +34,45 @@ def _rematerialised(function: Callable) -> Callable:
     return jax.checkpoint(function, policy=policy, prevent_cse=False)
 
 
-def euler(model: mjx.Model, forward: Forward, carry: Carry) -> Carry:
-    """Semi-implicit Euler, joint damping implicit, as the C engine's default."""
+def one_stage(integrate: Callable, model: mjx.Model, forward: Forward, carry: Carry) -> Carry:
+    """One evaluation of the forward dynamics, then `mjx.euler` (joint damping implicit) or `mjx.implicit`."""
 
     def advance(*carry: Array) -> Carry:
-        data = mjx.euler(model, forward(*carry))
+        data = integrate(model, forward(*carry))
         return data.qpos, data.qvel, data.act, data.qacc_warmstart
 
     return _rematerialised(advance)(*carry)
+
+
+def implicit_fast(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """`mjx.implicit` with the gyroscopic terms of free bodies, which the C engine (since 3.11) makes implicit as well.
+
+    In place of M the matrix is M - h d(smooth forces)/d(qvel): actuators and damping of all joints, and for every free
+    joint whose tree has no other the derivative of the bias force too, which is not symmetric.
+    """
+    derivative = mjx.deriv_smooth_vel(model, data)
+    derivative = jnp.zeros((model.nv, model.nv)) if derivative is None else derivative
+    dofs = _lone_free_dofs(model)
+    if len(dofs):
+
+        def bias(qvel: Array) -> Array:
+            return mjx.rne(model, mjx.com_vel(model, data.replace(qvel=qvel))).qfrc_bias
+
+        # Trees do not interact: six derivatives, each along one degree of freedom of every tree, give all their blocks.
+        tangents = jnp.zeros((6, model.nv), data.qvel.dtype).at[np.arange(6), dofs].set(1.0)
+        columns = jax.vmap(lambda tangent: jax.jvp(bias, (data.qvel,), (tangent,))[1])(tangents)
+        derivative = derivative.at[dofs[:, :, None], dofs[:, None, :]].add(-columns[:, dofs].transpose(1, 2, 0))
+    matrix = mjx.full_m(model, data) - model.opt.timestep * derivative
+    qacc = jnp.linalg.solve(matrix, data.qfrc_smooth + data.qfrc_constraint)
+    return mjx.euler(_undamped(model), data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
+
+
+def _lone_free_dofs(model: mjx.Model) -> Int[np.ndarray, "trees 6"]:
+    """The degrees of freedom of the free joints that are alone in their tree."""
+    free = np.asarray(model.jnt_dofadr)[np.asarray(model.jnt_type) == int(mjx.JointType.FREE)]
+    tree = np.asarray(model.dof_treeid)
+    alone = np.array([(tree == tree[start]).sum() == 6 for start in free], bool)
+    return free[alone][:, None] + np.arange(6)
 
 
 def rk4(model: mjx.Model, blank: mjx.Data, forward: Forward, carry: Carry) -> Carry:
@@ -70,5 +102,8 @@ def _displace(model: mjx.Model, data: mjx.Data) -> mjx.Data:
 
     This is `mjx.euler` without acceleration: the public way to MJX's integration of positions.
     """
-    undamped = model.opt.replace(disableflags=model.opt.disableflags | mjx.DisableBit.EULERDAMP)
-    return mjx.euler(model.replace(opt=undamped), data.replace(qacc=jnp.zeros_like(data.qvel)))
+    return mjx.euler(_undamped(model), data.replace(qacc=jnp.zeros_like(data.qvel)))
+
+
+def _undamped(model: mjx.Model) -> mjx.Model:
+    return model.replace(opt=model.opt.replace(disableflags=model.opt.disableflags | mjx.DisableBit.EULERDAMP))

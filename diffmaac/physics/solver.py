@@ -9,6 +9,7 @@ whose optimum is the root of `residual`. The minimum does not depend on the algo
 equality rows always are; friction-loss rows are quadratic inside and linear outside the band |x| < f / D.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
 MAX_ITERATIONS = 20
@@ -31,6 +32,15 @@ STEP_TOLERANCE = 1e-3
 """How far from 1 the last step length may be. Within one active set the cost is quadratic, and the length exactly 1."""
 
 
+class Cones(NamedTuple):
+    """The elliptic friction cones of the contacts that share one dimension d (3, 4 or 6 rows each)."""
+
+    rows: Int[np.ndarray, "contacts d"]
+    scale: Float[Array, "contacts d"]
+    """Maps x to u, in which the cone is circular: the impedance-scaled mu, then the coefficients of friction."""
+    stiffness: Float[Array, "contacts d"]
+
+
 class ConstraintProblem(NamedTuple):
     """The terms of the constraint problem, of one state. SI units, generalised coordinates."""
 
@@ -42,6 +52,18 @@ class ConstraintProblem(NamedTuple):
     reference: Float[Array, " nefc"]
     frictionloss: Float[Array, " nefc"]
     pushes_only: Bool[np.ndarray, " nefc"]
+    cones: tuple[Cones, ...]
+
+
+class ForceLaw(NamedTuple):
+    """Force, curvature and cost of the constraint rows at some x = J a - a_ref."""
+
+    force: Float[Array, " nefc"]
+    """f(x) = -ds/dx."""
+    curvature: Float[Array, " nefc"]
+    """s''(x) of the rows that stand alone; zero for those of a cone."""
+    blocks: tuple[Float[Array, "contacts d d"], ...]
+    """d^2 s / dx^2 of the cones."""
 
 
 def constraint_problem(model: mjx.Model, data: mjx.Data) -> ConstraintProblem:
@@ -59,34 +81,87 @@ def constraint_problem(model: mjx.Model, data: mjx.Data) -> ConstraintProblem:
         reference=rows.efc_aref,
         frictionloss=rows.efc_frictionloss,
         pushes_only=np.arange(rows.efc_J.shape[0]) >= rows.ne + rows.nf,
+        cones=tuple(_cones(model, rows)) if model.opt.cone == mjx.ConeType.ELLIPTIC else (),
     )
 
 
-def force_law(problem: ConstraintProblem, x: Float[Array, " nefc"]) -> tuple[Array, Array]:
-    """The force f(x) = -ds/dx at x = J a - a_ref, and the curvature s''(x), both by row."""
+def _cones(model: mjx.Model, rows: Any) -> Iterator[Cones]:
+    contact = rows.contact
+    for dim in sorted({int(dim) for dim in contact.dim if dim > 1}):
+        (chosen,) = np.nonzero(contact.dim == dim)
+        index = np.asarray(contact.efc_address)[chosen, None] + np.arange(dim)
+        friction = contact.friction[chosen]
+        mu = friction[:, :1] / jnp.sqrt(model.opt.impratio)
+        scale = jnp.concatenate([mu, friction[:, : dim - 1]], axis=1)
+        yield Cones(index, scale, rows.efc_D[index])
+
+
+def force_law(problem: ConstraintProblem, x: Float[Array, " nefc"]) -> ForceLaw:
+    """Forces and curvatures at x = J a - a_ref."""
     stiffness, limit = problem.stiffness, problem.frictionloss
     saturated = (limit > 0) & (jnp.abs(stiffness * x) >= limit)
     quadratic = jnp.where(problem.pushes_only, x < 0, ~saturated)
     force = jnp.where(quadratic, -stiffness * x, jnp.where(saturated, -jnp.sign(x) * limit, 0.0))
-    return force, jnp.where(quadratic, stiffness, 0.0)
+    curvature = jnp.where(quadratic, stiffness, 0.0)
+    blocks = []
+    for cones in problem.cones:
+        cone_force, block = _cone_law(cones, x[cones.rows])
+        force = force.at[cones.rows].set(cone_force)
+        curvature = curvature.at[cones.rows].set(0.0)
+        blocks.append(block)
+    return ForceLaw(force, curvature, tuple(blocks))
+
+
+def _cone_law(cones: Cones, x: Float[Array, "contacts d"]) -> tuple[Array, Array]:
+    """Force and Hessian of elliptic cones. With u = scale * x, N = u_0, T = |u_1..| and mu = scale_0 the cost is
+
+        0 where N >= mu T (free),   sum_j D_j x_j^2 / 2 where mu N + T <= 0 (sticking),
+        D_0 / (mu^2 (1 + mu^2)) (N - mu T)^2 / 2 between (sliding),
+
+    continuously differentiable across the borders (MuJoCo documentation, "Computation", "Elliptic cones").
+    """
+    u, mu = cones.scale * x, cones.scale[:, 0]
+    normal, square = u[:, 0], (u[:, 1:] ** 2).sum(1)
+    tangential = jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
+    free, sticking = normal >= mu * tangential, mu * normal + tangential <= 0
+    sliding = ~free & ~sticking
+    direction = u[:, 1:] / jnp.where(sliding, tangential, 1.0)[:, None]
+    depth = normal - mu * tangential
+    slope = jnp.concatenate([jnp.ones_like(mu)[:, None], -mu[:, None] * direction], axis=1)  # d depth / du
+    # Coefficients of friction are positive: MuJoCo raises smaller ones to mjMINMU.
+    strength = cones.stiffness[:, 0] / (mu**2 * (1 + mu**2))
+    along = direction[:, :, None] * direction[:, None, :]
+    bend = (jnp.eye(x.shape[1] - 1, dtype=x.dtype) - along) / jnp.where(sliding, tangential, 1.0)[:, None, None]
+    bend = jnp.pad(-(mu * depth)[:, None, None] * bend, ((0, 0), (1, 0), (1, 0)))
+    sliding_force = -(strength * depth)[:, None] * slope * cones.scale
+    outer = slope[:, :, None] * slope[:, None, :] + bend
+    sliding_block = strength[:, None, None] * outer * cones.scale[:, :, None] * cones.scale[:, None, :]
+    sticking_block = cones.stiffness[:, :, None] * jnp.eye(x.shape[1], dtype=x.dtype)
+    force = jnp.where(sliding[:, None], sliding_force, jnp.where(sticking[:, None], -cones.stiffness * x, 0.0))
+    block = jnp.where(sliding[:, None, None], sliding_block, jnp.where(sticking[:, None, None], sticking_block, 0.0))
+    return force, block
 
 
 def residual(problem: ConstraintProblem, qacc: Float[Array, " nv"]) -> Float[Array, " nv"]:
     """M a - qfrc_smooth - J' f(J a - a_ref): zero at the solution."""
-    force, _ = force_law(problem, problem.jacobian @ qacc - problem.reference)
+    force = force_law(problem, problem.jacobian @ qacc - problem.reference).force
     return problem.mass @ qacc - problem.qfrc_smooth - problem.jacobian.T @ force
 
 
-def hessian(problem: ConstraintProblem, curvature: Float[Array, " nefc"]) -> Float[Array, "nv nv"]:
-    """M + J' diag(curvature) J, positive definite as M is."""
-    return problem.mass + (problem.jacobian.T * curvature) @ problem.jacobian
+def hessian(problem: ConstraintProblem, law: ForceLaw) -> Float[Array, "nv nv"]:
+    """M + J' (d^2 s / dx^2) J, positive definite as M is and s is convex."""
+    total = problem.mass + (problem.jacobian.T * law.curvature) @ problem.jacobian
+    for cones, block in zip(problem.cones, law.blocks, strict=True):
+        jacobian = problem.jacobian[cones.rows]
+        total = total + jnp.einsum("cdv,cde,cew->vw", jacobian, block, jacobian)
+    return total
 
 
 def _cost(problem: ConstraintProblem, qacc: Float[Array, " nv"]) -> Float[Array, ""]:
     x = problem.jacobian @ qacc - problem.reference
-    force, curvature = force_law(problem, x)
-    # Quadratic rows cost D x^2 / 2 = -f x / 2. Saturated friction rows cost |f x| - f^2 / (2 D).
-    saturated = (curvature == 0) & (force != 0)
+    force, curvature, _ = force_law(problem, x)
+    # Quadratic rows and cones cost -f x / 2. Saturated friction rows cost |f x| - f^2 / (2 D).
+    saturated = (problem.frictionloss > 0) & (curvature == 0)
     rows = jnp.where(saturated, -force * x - 0.5 * force**2 / problem.stiffness, -0.5 * force * x)
     difference = qacc - problem.qacc_smooth
     return 0.5 * difference @ problem.mass @ difference + rows.sum()
@@ -95,15 +170,18 @@ def _cost(problem: ConstraintProblem, qacc: Float[Array, " nv"]) -> Float[Array,
 def _line_search(problem: ConstraintProblem, x: Array, jacobian_p: Array, slope: Array, bend: Array) -> Array:
     """The minimum of the cost along a descent direction p; slope and bend are those of the inertial term.
 
-    The derivative of the cost is increasing and piecewise linear in the step length, so Newton's iteration on it is
-    exact once it is on the right piece; a bracket keeps it from going astray.
+    The derivative of the cost is increasing in the step length and, but for sliding cones, piecewise linear, so that
+    Newton's iteration on it is exact once it is on the right piece; a bracket keeps it from going astray.
     """
 
     def body(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         length, low, high = carry
-        force, curvature = force_law(problem, x + length * jacobian_p)
-        first = slope + length * bend - force @ jacobian_p
-        second = bend + (curvature * jacobian_p) @ jacobian_p
+        law = force_law(problem, x + length * jacobian_p)
+        first = slope + length * bend - law.force @ jacobian_p
+        second = bend + (law.curvature * jacobian_p) @ jacobian_p
+        for cones, block in zip(problem.cones, law.blocks, strict=True):
+            p = jacobian_p[cones.rows]
+            second = second + jnp.einsum("cd,cde,ce->", p, block, p)
         low, high = jnp.where(first < 0, length, low), jnp.where(first > 0, length, high)
         newton = length - first / second
         outside = (newton <= low) | (newton >= high)
@@ -123,20 +201,44 @@ def minimise(problem: ConstraintProblem, warmstart: Float[Array, " nv"]) -> Floa
 
     def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         qacc, iteration, _ = carry
-        x = problem.jacobian @ qacc - problem.reference
-        force, curvature = force_law(problem, x)
-        inertial = problem.mass @ qacc - problem.qfrc_smooth
-        factor = cho_factor(hessian(problem, curvature))
-        direction = -cho_solve(factor, inertial - problem.jacobian.T @ force)
-        slope, bend = direction @ inertial, direction @ problem.mass @ direction
-        length = _line_search(problem, x, problem.jacobian @ direction, slope, bend)
-        qacc = qacc + length * direction
-        force_after, curvature_after = force_law(problem, problem.jacobian @ qacc - problem.reference)
-        # Rows without curvature are told apart by their force: nothing, or friction saturated on one side or the other.
-        same_force = (curvature > 0) | (force_after == force)
-        same_piece = jnp.all((curvature_after == curvature) & same_force)
-        return qacc, iteration + 1, same_piece & (jnp.abs(length - 1) < STEP_TOLERANCE)
+        qacc, converged = _newton_step(problem, qacc)
+        return qacc, iteration + 1, converged
 
-    start = jnp.where(_cost(problem, warmstart) < _cost(problem, problem.qacc_smooth), warmstart, problem.qacc_smooth)
-    unfinished = (start, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+    unfinished = (_start(problem, warmstart), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
     return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[1] < MAX_ITERATIONS), body, unfinished)[0]
+
+
+def minimise_unrolled(
+    problem: ConstraintProblem, warmstart: Float[Array, " nv"], iterations: int
+) -> Float[Array, " nv"]:
+    """`iterations` of the same Newton steps, whatever they reach; differentiable in reverse mode."""
+
+    def body(qacc: Array, _: None) -> tuple[Array, None]:
+        return _newton_step(problem, qacc)[0], None
+
+    return jax.lax.scan(body, _start(problem, warmstart), length=iterations)[0]
+
+
+def _start(problem: ConstraintProblem, warmstart: Float[Array, " nv"]) -> Float[Array, " nv"]:
+    return jnp.where(_cost(problem, warmstart) < _cost(problem, problem.qacc_smooth), warmstart, problem.qacc_smooth)
+
+
+def _newton_step(problem: ConstraintProblem, qacc: Float[Array, " nv"]) -> tuple[Float[Array, " nv"], Bool[Array, ""]]:
+    """One step with exact line search, and whether the next one would change nothing."""
+    x = problem.jacobian @ qacc - problem.reference
+    law = force_law(problem, x)
+    inertial = problem.mass @ qacc - problem.qfrc_smooth
+    gradient = inertial - problem.jacobian.T @ law.force
+    direction = -cho_solve(cho_factor(hessian(problem, law)), gradient)
+    slope, bend = direction @ inertial, direction @ problem.mass @ direction
+    length = _line_search(problem, x, problem.jacobian @ direction, slope, bend)
+    qacc = qacc + length * direction
+    after = force_law(problem, problem.jacobian @ qacc - problem.reference)
+    # Rows without curvature are told apart by their force: nothing, or friction saturated on one side or the other.
+    converged = jnp.all((after.curvature == law.curvature) & ((law.curvature > 0) | (after.force == law.force)))
+    if problem.cones:
+        # Sliding cones are not quadratic: there the step converges quadratically, and Newton's decrement says when
+        # the next one would be lost in rounding.
+        scale = 1.0 + qacc @ problem.mass @ qacc
+        converged = -direction @ gradient < jnp.finfo(qacc.dtype).eps * scale
+    return qacc, converged & (jnp.abs(length - 1) < STEP_TOLERANCE)

@@ -3,6 +3,7 @@
 # pyright: reportAttributeAccessIssue=false
 # The names of the `mujoco` module come from a C extension without stubs.
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -15,18 +16,23 @@ from jax import Array
 from jaxtyping import Float
 from mujoco import mjx
 
-from diffmaac.physics.contact import align_capsule_frames
+from diffmaac.physics.contact import correct_contacts
+from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
-from diffmaac.physics.integrator import Carry, euler, rk4
+from diffmaac.physics.integrator import Carry, implicit_fast, one_stage, rk4
 
 Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
 
 _POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature, mjx.factor_m)
-_CONSTRAINTS = (mjx.collision, align_capsule_frames, mjx.make_constraint, mjx.transmission)
+_CONSTRAINTS = (mjx.collision, correct_contacts, mjx.make_constraint, mjx.transmission)
 _FORCES = (mjx.fwd_velocity, mjx.fwd_actuation, mjx.fwd_acceleration)
 _STAGES = (*_POSITION, *_CONSTRAINTS, *_FORCES)
 """`mjx.forward` up to the solver, without cameras, lights and sensors: no force depends on them."""
+
+
+class UnsupportedModel(ValueError):
+    """A model with something that MJX, or the step here, cannot do as the C engine does."""
 
 
 def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> ControlStep:
@@ -35,7 +41,8 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
     The precision follows the inputs, float32 or float64, and so does the model's.
 
     Raises:
-        ValueError: the frame skip is not positive, or MJX cannot simulate the model as the C engine does.
+        UnsupportedModel: MJX cannot simulate the model as the C engine does.
+        ValueError: the frame skip is not positive.
     """
     _check(model, frame_skip)
     single, double = _load(model, np.float32), _load(model, np.float64)
@@ -50,7 +57,8 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
         def time_step(carry: Carry, _: None) -> tuple[Carry, None]:
             if model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
                 return rk4(mjx_model, blank, forward, carry), None
-            return euler(mjx_model, forward, carry), None
+            advance = implicit_fast if model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST else mjx.euler
+            return one_stage(advance, mjx_model, forward, carry), None
 
         # The solver finds the same optimum from every start; zeros make the step a function of the state alone.
         start = (qpos, qvel, act, jnp.zeros_like(qvel))
@@ -73,27 +81,30 @@ def _forward(
 
 
 def _check(model: mujoco.MjModel, frame_skip: int) -> None:
-    if frame_skip < 1:
-        raise ValueError(f"frame_skip is {frame_skip}; a control step has at least one time step. Pass 1 or more.")
+    check_frame_skip(frame_skip)
     integrator = mujoco.mjtIntegrator(model.opt.integrator)
-    if integrator not in (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4):
-        raise ValueError(
-            f"The model's integrator is {integrator.name}; diffmaac differentiates mjINT_EULER and mjINT_RK4."
-            ' Set <option integrator="Euler"/> or "RK4" in the model.'
+    if integrator == mujoco.mjtIntegrator.mjINT_IMPLICIT:
+        raise UnsupportedModel(
+            f"The model's integrator is {integrator.name}, which MJX has not; diffmaac differentiates mjINT_EULER,"
+            ' mjINT_RK4 and mjINT_IMPLICITFAST. Set <option integrator="implicitfast"/> in the model.'
         )
     if model.opt.noslip_iterations > 0:
-        raise ValueError(
+        raise UnsupportedModel(
             f"The model asks for {model.opt.noslip_iterations} noslip iterations, which MJX leaves out, so its physics"
             ' would differ from the C engine\'s. Set <option noslip_iterations="0"/>.'
         )
 
 
 def _load(model: mujoco.MjModel, dtype: type[np.floating]) -> tuple[mjx.Model, mjx.Data]:
+    # The constraint problem is solved here, whatever algorithm the model names; MJX would refuse PGS.
+    model = copy.copy(model)
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
     # Outside of any trace, even where the caller is inside one: these are constants.
     with jax.enable_x64(dtype is np.float64), jax.ensure_compile_time_eval():
         try:
             return mjx.put_model(model, impl="jax"), mjx.make_data(model, impl="jax")
         except (NotImplementedError, ValueError) as error:
-            raise ValueError(
-                f"MJX cannot load this model: {error}. Change the model, or step it with the C engine."
+            raise UnsupportedModel(
+                f"MJX cannot load this model: {error}. Change the model, or differentiate it with"
+                " gradient=finite_difference."
             ) from error

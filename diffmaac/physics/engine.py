@@ -1,0 +1,71 @@
+"""Batches of control steps in the MuJoCo C engine, over threads. No JAX, no gradients."""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import copy
+from typing import TypeAlias
+
+import mujoco
+import mujoco.rollout
+import numpy as np
+from jaxtyping import Float
+
+Arrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+TOLERANCE = 1e-14
+"""Of the constraint solver: rounding. At 0 it would go on to the last iteration, 15 times slower on half_cheetah."""
+ITERATIONS = 100
+"""MuJoCo's default."""
+
+
+def check_frame_skip(frame_skip: int) -> None:
+    if frame_skip < 1:
+        raise ValueError(f"frame_skip is {frame_skip}; a control step has at least one time step. Pass 1 or more.")
+
+
+class Engine:
+    """(qpos, qvel, act, ctrl) -> (qpos, qvel, act), batch first: `frame_skip` time steps under a constant control.
+
+    The constraint problem is solved to its optimum, which the model's own solver, tolerance and iterations may stop
+    short of: at MuJoCo's default tolerance of 1e-8 now and then by 1e-7 in a velocity, enough to spoil a finite
+    difference. It costs nothing that can be measured on Gymnasium's models.
+
+    Every state starts from a zero warm start, so that a row's result does not depend on the other rows. A state that
+    diverges stays where it went (MuJoCo's default would silently reset it). The model is copied.
+
+    Raises:
+        ValueError: the frame skip is not positive.
+    """
+
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int = 1):
+        check_frame_skip(frame_skip)
+        self.model = copy.copy(model)
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        self.model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+        self.model.opt.tolerance = min(self.model.opt.tolerance, TOLERANCE)
+        self.model.opt.iterations = max(self.model.opt.iterations, ITERATIONS)
+        self.frame_skip = frame_skip
+        self._data = [mujoco.MjData(self.model) for _ in range(threads)]
+        self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
+
+    def step(
+        self,
+        qpos: Float[np.ndarray, "batch nq"],
+        qvel: Float[np.ndarray, "batch nv"],
+        act: Float[np.ndarray, "batch na"],
+        ctrl: Float[np.ndarray, "batch nu"],
+    ) -> Arrays:
+        """The next states, in float64."""
+        return tuple(states[:, -1] for states in self.trajectory(qpos, qvel, act, ctrl))  # pyright: ignore
+
+    def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
+        """The states after every time step: (batch, frame_skip, width) each."""
+        time = np.zeros((len(qpos), 1))
+        start = np.concatenate([time, qpos, qvel, act], axis=1, dtype=np.float64)  # MuJoCo's full state
+        controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
+        warmstart = np.zeros((len(qpos), self.model.nv))
+        states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
+        nq, nv = self.model.nq, self.model.nv
+        after = np.asarray(states)[..., 1:]
+        return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv :]
