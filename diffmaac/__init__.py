@@ -3,8 +3,13 @@
     run = diffmaac.train(env="pendulum", dynamics="true", horizon=5)
     action = diffmaac.load(run.path).act(obs)
 
+    step = diffmaac.DifferentiablePhysics(mujoco.MjModel.from_xml_path("robot.xml"), frame_skip=5)
+    qpos, qvel = step(qpos, qvel, ctrl)
+
 Importing it loads neither JAX nor matplotlib.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from diffmaac.api import Run as Run
 from diffmaac.api import train as train
@@ -32,4 +37,15 @@ from diffmaac.task import register as register
 from diffmaac.training.run import Agent as Agent
 from diffmaac.training.run import load as load
 
+if TYPE_CHECKING:
+    from diffmaac.differentiable import DifferentiablePhysics as DifferentiablePhysics
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DifferentiablePhysics":  # JAX is loaded only where it is used
+        from diffmaac.differentiable import DifferentiablePhysics
+
+        return DifferentiablePhysics
+    raise AttributeError(f"module 'diffmaac' has no attribute '{name}'")

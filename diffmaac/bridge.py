@@ -21,7 +21,7 @@ _DTYPES = {torch.float32: jnp.float32, torch.float64: jnp.float64}
 
 
 def to_torch(
-    function: Callable[..., tuple[Array, ...]], devices: Sequence[jax.Device] = ()
+    function: Callable[..., tuple[Array, ...]], devices: Sequence[jax.Device] = (), remat: bool = False
 ) -> Callable[..., tuple[Tensor, ...]]:
     """The torch function with the values and the vector-Jacobian products of `function`.
 
@@ -38,12 +38,13 @@ def to_torch(
         function: differentiable in reverse mode.
         devices: CPU devices to split the first axis over, for a `function` that works row by row. Batches that do not
             divide by their number run on one. Splitting copies inputs and outputs, which are small where it pays.
+        remat: keep the inputs in place of the residuals, and run the function again in the backward pass.
     """
-    whole = _Program.compile(function)
-    split = whole if len(devices) < 2 else _Program.compile_split(function, devices)
+    whole = _Program.compile(function, remat)
+    split = whole if len(devices) < 2 else _Program.compile_split(function, devices, remat)
 
     def bridged(*inputs: Tensor) -> tuple[Tensor, ...]:
-        _check(inputs)
+        check_inputs(inputs)
         program = split if _divisible(inputs, len(devices)) else whole
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
             return _Bridge.apply(program, *inputs)  # pyright: ignore[reportReturnType]
@@ -63,19 +64,27 @@ class _Program:
     placement: jax.sharding.Sharding | None = None
 
     @classmethod
-    def compile(cls, function: Callable, placement: jax.sharding.Sharding | None = None) -> "_Program":
+    def compile(cls, function: Callable, remat: bool, placement: jax.sharding.Sharding | None = None) -> "_Program":
+        value = jax.jit(function)
+        if remat:
+            return cls(
+                value=value,
+                value_and_pullback=lambda *arrays: (value(*arrays), arrays),
+                pull_back=jax.jit(lambda arrays, cotangents: jax.vjp(function, *arrays)[1](cotangents)),
+                placement=placement,
+            )
         return cls(
-            value=jax.jit(function),
+            value=value,
             value_and_pullback=jax.jit(lambda *arrays: jax.vjp(function, *arrays)),
             pull_back=jax.jit(lambda pullback, cotangents: pullback(cotangents)),
             placement=placement,
         )
 
     @classmethod
-    def compile_split(cls, function: Callable, devices: Sequence[jax.Device]) -> "_Program":
+    def compile_split(cls, function: Callable, devices: Sequence[jax.Device], remat: bool) -> "_Program":
         mesh, rows = jax.sharding.Mesh(np.array(devices), ("batch",)), jax.sharding.PartitionSpec("batch")
         split = jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
-        return cls.compile(split, jax.sharding.NamedSharding(mesh, rows))
+        return cls.compile(split, remat, jax.sharding.NamedSharding(mesh, rows))
 
 
 class _Bridge(torch.autograd.Function):
@@ -95,10 +104,17 @@ class _Bridge(torch.autograd.Function):
         with jax.enable_x64(cotangents[0].dtype == torch.float64):
             arrays = _to_jax(cotangents, program.placement)
             gradients = _to_torch(program.pull_back(ctx.pullback, arrays), cotangents)
-        if torch.is_grad_enabled():  # create_graph=True
-            gradients = tuple(_OnceDifferentiable.apply(gradient, *saved, *cotangents) for gradient in gradients)
+        gradients = once_differentiable(gradients, (*saved, *cotangents))
         wanted = ctx.needs_input_grad[1:]
         return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))  # pyright: ignore
+
+
+def once_differentiable(gradients: Sequence[Tensor], sources: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """For the backward pass of an autograd function: `gradients` of `sources` and cotangents, which raise when they
+    are differentiated again."""
+    if not torch.is_grad_enabled():  # no create_graph=True
+        return tuple(gradients)
+    return tuple(_OnceDifferentiable.apply(gradient, *sources) for gradient in gradients)  # pyright: ignore
 
 
 class _OnceDifferentiable(torch.autograd.Function):
@@ -115,12 +131,13 @@ class _OnceDifferentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(
-            "A gradient that came from JAX through diffmaac.bridge was differentiated again; only first derivatives are"
-            " supported. Take the second derivative in JAX, or detach the gradient."
+            "A gradient that came from JAX or MuJoCo was differentiated again; only first derivatives are supported."
+            " Take the second derivative in JAX, or detach the gradient."
         )
 
 
-def _check(inputs: Sequence[Tensor]) -> None:
+def check_inputs(inputs: Sequence[Tensor]) -> None:
+    """Raises ValueError unless all have one floating dtype and lie on one device."""
     if not inputs:
         raise ValueError("The bridge got no input; pass at least one tensor.")
     dtypes = [str(tensor.dtype) for tensor in inputs]

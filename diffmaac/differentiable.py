@@ -1,0 +1,187 @@
+"""MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffmaac import bridge, physics
+from diffmaac.errors import DivergenceError, unknown
+from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
+
+_LOGGER = logging.getLogger(__name__)
+GRADIENTS = ("auto", "implicit", "unrolled", "finite_difference")
+UNROLLED_ITERATIONS = 10
+"""Enough for the contact states of Gymnasium's models to converge."""
+SMALL_MODEL = 3
+"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU."""
+
+
+class DifferentiablePhysics:
+    """`frame_skip` time steps of a MuJoCo model as a torch function, differentiable in reverse mode.
+
+        step = DifferentiablePhysics(mujoco.MjModel.from_xml_path("robot.xml"), frame_skip=5)
+        qpos, qvel = step(qpos, qvel, ctrl)                 # a model with activations: step(qpos, qvel, ctrl, act)
+
+    Batched tensors in and out, (B, nq), (B, nv), (B, nu), of one dtype, float32 or float64, and on one device. What is
+    differentiated is the discrete simulator, at the model's own solver settings: where a contact begins one time step
+    later under a small change of the state there is a kink, and the derivative is that of one side. With respect to the
+    quaternion of a ball or free joint the derivative lies in the tangent space: it has no component along the
+    quaternion, and turning the body by d [rad] in its own frame moves the quaternion q by q (0, d/2). A second
+    derivative raises.
+
+    On CPU tensors that need no gradient the C engine steps, which is faster and equal to rounding; otherwise MJX,
+    compiled on first use for each batch size and dtype. torch's number of threads holds for both.
+
+    Args:
+        model: any MJCF that MuJoCo loads. Copied: later changes have no effect.
+        frame_skip: time steps in one call.
+        gradient: "implicit" (exact, compiled by JAX), "unrolled", "finite_difference" (the C engine, compiles nothing),
+            an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
+            cannot load, else the implicit gradient. The attribute `gradient` tells which it is.
+        remat: keep only the inputs between forward and backward pass, and compute the step again in the latter.
+
+    Raises:
+        ValueError: the model, the gradient or, when called, an input's shape, dtype or device cannot be used.
+        DivergenceError: when called, an input is not finite, or a state is no longer finite after the step; names its
+            row and the time step.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        frame_skip: int = 1,
+        gradient: str | AbstractGradient = "auto",
+        remat: bool = False,
+    ):
+        self.gradient = _choose(model, frame_skip, gradient)
+        self._widths = {"qpos": model.nq, "qvel": model.nv, "act": model.na, "ctrl": model.nu}
+        threads = torch.get_num_threads()
+        self._engine = physics.Engine(model, frame_skip, threads)
+        self._seen: set[tuple] = set()
+        if isinstance(self.gradient, FiniteDifference):
+            differences = physics.CentralDifferences(model, frame_skip, self.gradient.eps, threads)
+            self._step: Callable = lambda *inputs: _DifferencedStep.apply(differences, *inputs)
+        else:
+            physics.enable_compilation_cache()
+            # XLA runs these small operations on one core: torch's threads say whether others are to be used.
+            devices = physics.host_devices() if threads > 1 else ()
+            step = physics.batched_control_step(model, frame_skip, self.gradient)
+            self._step = bridge.to_torch(step, devices, remat)
+
+    def __repr__(self) -> str:
+        widths = ", ".join(f"{name}: {width}" for name, width in self._widths.items())
+        return f"DifferentiablePhysics({widths}, frame_skip={self._engine.frame_skip}, gradient={self.gradient})"
+
+    def __call__(self, qpos: Tensor, qvel: Tensor, ctrl: Tensor, act: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given."""
+        given = act is not None
+        inputs = {"qpos": qpos, "qvel": qvel, "act": qpos.new_zeros(len(qpos), 0) if act is None else act, "ctrl": ctrl}
+        self._check(inputs)
+        outputs = self._advance(tuple(inputs.values()))
+        if not all(torch.isfinite(x).all() for x in outputs):
+            raise DivergenceError(self._describe_divergence(inputs, outputs))
+        qpos, qvel, act = outputs
+        return (qpos, qvel, act) if given else (qpos, qvel)
+
+    def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+        on_cpu = inputs[0].device.type == "cpu"
+        if isinstance(self.gradient, FiniteDifference):
+            return self._step(*inputs)
+        if not wanted and on_cpu and not self.gradient.changes_physics:
+            return _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
+        self._announce((len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted))
+        return self._step(*inputs)
+
+    def _announce(self, program: tuple) -> None:
+        if program not in self._seen:
+            self._seen.add(program)
+            directory = jax.config.values["jax_compilation_cache_dir"]
+            _LOGGER.info(
+                "compiling MuJoCo's step%s for batches of %d in %s, some ten seconds to a minute; the program is kept"
+                " in %s, so the next start takes a few",
+                " and its gradient" if program[3] else "",
+                program[0],
+                str(program[1]).removeprefix("torch."),
+                directory,
+            )
+
+    def _check(self, inputs: dict[str, Tensor]) -> None:
+        batch = inputs["qpos"].shape[0] if inputs["qpos"].ndim else 0
+        for name, x in inputs.items():
+            if tuple(x.shape) != (batch, self._widths[name]):
+                hint = " A model with activation states needs act=." if name == "act" and self._widths["act"] else ""
+                raise ValueError(
+                    f"{name} has the shape {tuple(x.shape)}; expected {(batch, self._widths[name])}, batch first.{hint}"
+                )
+        bridge.check_inputs(tuple(inputs.values()))
+        for name, x in inputs.items():
+            if not torch.isfinite(x).all():
+                row = int((~torch.isfinite(x)).any(1).nonzero()[0])
+                raise DivergenceError(f"{name} is not finite in row {row} of {batch}. Look at what produced it.")
+
+    def _describe_divergence(self, inputs: dict[str, Tensor], outputs: tuple[Tensor, ...]) -> str:
+        finite = torch.stack([torch.isfinite(x).all(1) for x in outputs]).all(0)
+        row = int((~finite).nonzero()[0])
+        states = self._engine.trajectory(*_arrays([x[row : row + 1] for x in inputs.values()]))
+        bad = np.flatnonzero(~np.isfinite(np.concatenate(states, axis=2)[0]).all(1))
+        where = f"at time step {bad[0] + 1} of {len(states[0][0])}" if len(bad) else "in MJX, but not in the C engine"
+        return (
+            f"the simulation of sample {row} of {len(finite)} diverged {where}. Try a smaller timestep in the"
+            " MJCF, stronger damping, a smaller control, or a shorter horizon."
+        )
+
+
+class _DifferencedStep(torch.autograd.Function):
+    """The C engine's step with central differences as its derivative; no JAX between."""
+
+    @staticmethod
+    def forward(ctx: Any, differences: physics.CentralDifferences, *inputs: Tensor) -> tuple[Tensor, ...]:
+        ctx.differences = differences
+        ctx.save_for_backward(*inputs)
+        return _tensors(differences.step(*_arrays(inputs)), inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        sources = (*ctx.saved_tensors, *cotangents)
+        gradients = _tensors(ctx.differences.pull_back(*_arrays(sources)), sources[0])
+        return None, *bridge.once_differentiable(gradients, sources)
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    return [x.detach().cpu().numpy() for x in tensors]
+
+
+def _tensors(arrays: Sequence[np.ndarray], like: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in arrays)
+
+
+def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGradient) -> AbstractGradient:
+    if isinstance(gradient, AbstractGradient):
+        return gradient
+    makers = {
+        "implicit": ImplicitGradient,
+        "unrolled": lambda: UnrolledGradient(UNROLLED_ITERATIONS),
+        "finite_difference": FiniteDifference,
+    }
+    if gradient in makers:
+        return makers[gradient]()
+    if gradient != "auto":
+        raise ValueError(unknown("gradient", gradient, GRADIENTS))
+    if model.nv <= SMALL_MODEL and jax.default_backend() == "cpu":
+        return FiniteDifference()
+    try:
+        ImplicitGradient().control_step(model, frame_skip)
+    except physics.UnsupportedModel as error:
+        _LOGGER.warning("gradient=auto takes central differences of the C engine: %s", error)
+        return FiniteDifference()
+    return ImplicitGradient()

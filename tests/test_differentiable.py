@@ -1,0 +1,163 @@
+"""MuJoCo as a torch function: values, gradients, dtypes, and what is refused."""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import logging
+import subprocess
+import sys
+
+import mujoco
+import pytest
+import torch
+from test_physics import ASSORTMENT, PENDULUM, load, random_states
+
+from diffmaac import DifferentiablePhysics, DivergenceError
+from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient
+
+FRAME_SKIP = 3
+
+
+def inputs(dtype: torch.dtype = torch.float64, batch: int = 8) -> list[torch.Tensor]:
+    """(qpos, qvel, ctrl) of the pendulum."""
+    columns = torch.randn(3, batch, 1, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    return [x.clone().requires_grad_() for x in columns]
+
+
+def gradients(step: DifferentiablePhysics, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
+    given = inputs(dtype)
+    qpos, qvel = step(*given)
+    return torch.autograd.grad(qpos.square().sum() + qvel.sin().sum(), given)
+
+
+@pytest.fixture(scope="module")
+def implicit() -> DifferentiablePhysics:
+    return DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "implicit")
+
+
+@pytest.fixture(scope="module")
+def differenced() -> DifferentiablePhysics:
+    return DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "finite_difference")
+
+
+def test_value_is_the_engines(implicit: DifferentiablePhysics) -> None:
+    """With a gradient (MJX), without one (the C engine), and by `mj_step`, one state at a time."""
+    model = load(PENDULUM, "Euler")
+    data = mujoco.MjData(model)
+    given = inputs()
+    with torch.no_grad():
+        without = implicit(*given)
+    for row, (qpos, qvel, ctrl) in enumerate(zip(*given, strict=True)):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = (x.detach().numpy() for x in (qpos, qvel, ctrl))
+        mujoco.mj_step(model, data, nstep=FRAME_SKIP)
+        for outputs in (implicit(*given), without):
+            assert outputs[0][row].item() == pytest.approx(data.qpos[0], abs=1e-14)
+            assert outputs[1][row].item() == pytest.approx(data.qvel[0], abs=1e-14)
+
+
+def test_gradients_agree(implicit: DifferentiablePhysics, differenced: DifferentiablePhysics) -> None:
+    for exact, difference in zip(gradients(implicit), gradients(differenced), strict=True):
+        torch.testing.assert_close(difference, exact, rtol=1e-7, atol=1e-8)
+
+
+def test_recomputing_changes_no_gradient(implicit: DifferentiablePhysics) -> None:
+    again = DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "implicit", remat=True)
+    for kept, recomputed in zip(gradients(implicit), gradients(again), strict=True):
+        torch.testing.assert_close(recomputed, kept, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_follows_the_inputs(dtype: torch.dtype, differenced: DifferentiablePhysics) -> None:
+    assert {x.dtype for x in differenced(*inputs(dtype))} == {dtype}
+    assert {x.dtype for x in gradients(differenced, dtype)} == {dtype}
+
+
+@pytest.mark.parametrize("name", ["implicit", "differenced"])
+def test_second_derivatives_raise(name: str, request: pytest.FixtureRequest) -> None:
+    given = inputs()
+    qpos, _ = request.getfixturevalue(name)(*given)
+    (first,) = torch.autograd.grad(qpos.sum(), given[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="only first derivatives"):
+        torch.autograd.grad(first.sum(), given[0])
+
+
+def test_activations_go_in_and_come_out() -> None:
+    model = load(ASSORTMENT, "Euler")
+    step = DifferentiablePhysics(model, 2, "finite_difference")
+    qpos, qvel, act, ctrl = (torch.from_numpy(x) for x in random_states(model, 4))
+    with pytest.raises(ValueError, match="needs act="):
+        step(qpos, qvel, ctrl)
+    ctrl.requires_grad_()
+    after = step(qpos, qvel, ctrl, act)
+    assert [x.shape for x in after] == [qpos.shape, qvel.shape, act.shape]
+    (gradient,) = torch.autograd.grad(after[2].sum(), ctrl)
+    assert gradient.abs().sum() > 0
+
+
+def test_auto_chooses_by_size_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    text = """<mujoco><worldbody><body><freejoint/><geom type="cylinder" size="1 1"/></body>
+      <body><freejoint/><geom type="ellipsoid" size="1 1 2"/></body>
+      <body><freejoint/><geom type="box" size="1 1 1"/></body></worldbody></mujoco>"""
+    with caplog.at_level(logging.WARNING, "diffmaac"):
+        refused = DifferentiablePhysics(mujoco.MjModel.from_xml_string(text))
+    assert refused.gradient == FiniteDifference()
+    assert "MJX cannot load this model" in caplog.text
+    small = DifferentiablePhysics(load(PENDULUM, "Euler"))
+    assert small.gradient == FiniteDifference() and "FiniteDifference(eps=1e-06)" in repr(small)
+    assert DifferentiablePhysics(load(ASSORTMENT, "Euler")).gradient == ImplicitGradient()
+    assert isinstance(DifferentiablePhysics(load(PENDULUM, "Euler"), 1, "unrolled").gradient, UnrolledGradient)
+
+
+def test_compiling_is_announced_once(caplog: pytest.LogCaptureFixture) -> None:
+    step = DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "implicit")
+    with caplog.at_level(logging.INFO, "diffmaac"):
+        for _ in range(2):
+            gradients(step)
+    assert [
+        record.getMessage().split(" of ")[0] for record in caplog.records if "compiling" in record.getMessage()
+    ] == ["compiling MuJoCo's step and its gradient for batches"]
+    assert "so the next start takes a few" in caplog.text
+
+
+COLUMN = torch.zeros(4, 1, dtype=torch.float64)
+BAD = {
+    "ctrl has the shape \\(3, 1\\); expected \\(4, 1\\), batch first": (COLUMN, COLUMN, COLUMN[:3]),
+    "qpos has the shape \\(4,\\)": (COLUMN[:, 0], COLUMN, COLUMN),
+    "act has the shape \\(4, 2\\); expected \\(4, 0\\)": (COLUMN, COLUMN, COLUMN, COLUMN.repeat(1, 2)),
+    "all must be torch.float32, or all torch.float64": (COLUMN, COLUMN.float(), COLUMN),
+    "qvel is not finite in row 2 of 4": (COLUMN, COLUMN.index_fill(0, torch.tensor(2), torch.nan), COLUMN),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_raises(message: str, differenced: DifferentiablePhysics) -> None:
+    with pytest.raises(ValueError, match=message):
+        differenced(*BAD[message])
+
+
+def test_another_device_raises(differenced: DifferentiablePhysics) -> None:
+    with pytest.raises(ValueError, match="inputs on cpu, cpu, cpu, meta; move them to one device"):
+        differenced(COLUMN, COLUMN, COLUMN.to("meta"))
+
+
+@pytest.mark.parametrize(
+    ("gradient", "frame_skip", "message"), [("implict", 1, "Did you mean 'implicit'"), ("auto", 0, "frame_skip is 0")]
+)
+def test_bad_settings_raise(gradient: str, frame_skip: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DifferentiablePhysics(load(PENDULUM, "Euler"), frame_skip, gradient)
+
+
+def test_divergence_names_the_sample_and_the_time_step(
+    differenced: DifferentiablePhysics, capfd: pytest.CaptureFixture
+) -> None:
+    qvel = COLUMN.clone()
+    qvel[1] = 1e300
+    with pytest.raises(DivergenceError, match="sample 1 of 4 diverged at time step 1 of 3"):
+        differenced(COLUMN, qvel, COLUMN)
+
+
+def test_importing_diffmaac_loads_no_jax() -> None:
+    code = "import sys, diffmaac as d; assert 'jax' not in sys.modules; d.DifferentiablePhysics; sys.modules['jax']"
+    subprocess.run([sys.executable, "-c", code], check=True)
