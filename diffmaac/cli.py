@@ -1,5 +1,6 @@
 """The command line: the same words as in Python, errors in one line."""
 
+import logging
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
@@ -9,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from diffmaac.config import GROUPS, allowed_range, default_of, parse_words
+from diffmaac.commands.check_gradients import CheckSettings
+from diffmaac.config import GROUPS, describe, parse_command, parse_words
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 
 if TYPE_CHECKING:
@@ -28,13 +30,7 @@ def _settings_help(intro: str) -> str:
     """`intro`, and a list of every setting with its default and meaning."""
     lines = [intro, "\b"]
     for group, cls in GROUPS.items():
-        lines += ["\b", f"{group}: {(cls.__doc__ or '').strip()}"]
-        for f in fields(cls):
-            allowed = allowed_range(f)
-            default = str(default_of(f.name)).replace(" ", "") or "''"
-            allowed = f" [{allowed}]" if allowed else ""
-            lines.append(f"  {f.name}={default}".ljust(34) + f.metadata["help"] + allowed)
-        lines.append("")
+        lines += ["\b", f"{group}: {(cls.__doc__ or '').strip()}", *describe(fields(cls)), ""]
     return "\n".join(lines)
 
 
@@ -58,6 +54,16 @@ EVALUATE_HELP = """Evaluate a run's policy (its mode) on episodes with fixed sta
 
 \b
 """ + "\n".join(f"  {name}=".ljust(14) + meaning for name, meaning in EVALUATE_WORDS.items())
+
+CHECK_HELP = """Compare a model's step and gradient with MuJoCo's C engine; exit code 1 if a gradient is wrong.
+
+\b
+  diffmaac check-gradients env=ant
+  diffmaac check-gradients model=robot.xml frame_skip=5 gradient=implicit,unrolled,finite_difference
+  diffmaac check-gradients run=runs/half_cheetah-... states=256 out=check.csv
+
+\b
+""" + "\n".join(describe(fields(CheckSettings)))
 
 app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 Words = Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", show_default=False)]
@@ -117,6 +123,22 @@ def envs_command() -> None:
     Console(width=TABLE_WIDTH, soft_wrap=True).print(table, highlight=False)
 
 
+@app.command("check-gradients", help=CHECK_HELP)
+def check_gradients_command(words: Words = None) -> None:
+    from diffmaac.commands.check_gradients import check
+
+    # What compiles is timed here, and said in the table.
+    logging.getLogger("diffmaac.differentiable").setLevel(logging.WARNING)
+    settings = parse_command(CheckSettings, words or [])
+    with Console(stderr=True).status("compiling twice, cold and from the cache, and comparing with the C engine"):
+        report = check(settings)
+    Console(width=TABLE_WIDTH, soft_wrap=True).print(report.table, highlight=False)
+    for line in report.advice:
+        typer.echo(line)
+    if not report.right:
+        raise typer.Exit(1)
+
+
 def _report(result: "Evaluation", criterion: "Criterion | None") -> None:
     numbers = result.metrics()
     typer.echo(f"return over {len(result.returns)} episodes: {numbers['return']:.1f} +- {numbers['return_std']:.1f}")
@@ -124,8 +146,20 @@ def _report(result: "Evaluation", criterion: "Criterion | None") -> None:
         typer.echo(f"{criterion.name}: {numbers['score']:.3f}; solved {result.solved} of {len(result.scores)} episodes")
 
 
+class _EchoHandler(logging.Handler):
+    """What the library has to say, on standard error, wherever that is by then (a progress line may hold it)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"diffmaac: {record.getMessage()}", err=True)
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     """The entry point. A DiffmaacError, or a file that cannot be used, becomes one line and exit code 2."""
+    logger = logging.getLogger("diffmaac")
+    if not logger.handlers:
+        logger.addHandler(_EchoHandler(logging.INFO))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # absl, which JAX loads, would say it all again
     try:
         app(args=list(arguments) if arguments is not None else None)
     except DiffmaacError as error:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +19,7 @@ from yaml import YAMLError
 from diffmaac.errors import SettingError, unknown
 
 
-def _setting(
+def setting(
     default: Any, help: str, low: float | None = None, high: float | None = None, choices: Iterable[str] = ()
 ) -> Any:
     """A dataclass field with its meaning and its allowed values (bounds inclusive)."""
@@ -33,84 +33,84 @@ def _setting(
 class RunSettings:
     """What is run, and where."""
 
-    env: str = _setting("pendulum", "task to train on (`diffmaac envs` lists them)")
-    dynamics: str = _setting("learned", "what the gradient flows through", choices=("learned", "true"))
-    algorithm: str = _setting("maac", "algorithm", choices=("maac", "sac"))
-    preset: str = _setting("quick", "settings to start from", choices=("paper", "quick"))
-    seed: int = _setting(0, "seed of every random stream", 0, 2**31 - 1)
-    steps: int = _setting(200_000, "environment steps in total", 1, 10**9)
-    device: str = _setting("cpu", "where torch computes", choices=("cpu", "cuda"))
-    threads: int = _setting(0, "torch threads; 0 leaves torch's own choice", 0, 1024)
-    out: str = _setting("", "run directory; empty: runs/<task>-<algorithm>-<dynamics>-s<seed>-<time>")
+    env: str = setting("pendulum", "task to train on (`diffmaac envs` lists them)")
+    dynamics: str = setting("learned", "what the gradient flows through", choices=("learned", "true"))
+    algorithm: str = setting("maac", "algorithm", choices=("maac", "sac"))
+    preset: str = setting("quick", "settings to start from", choices=("paper", "quick"))
+    seed: int = setting(0, "seed of every random stream", 0, 2**31 - 1)
+    steps: int = setting(200_000, "environment steps in total", 1, 10**9)
+    device: str = setting("cpu", "where torch computes", choices=("cpu", "cuda"))
+    threads: int = setting(0, "torch threads; 0 leaves torch's own choice", 0, 1024)
+    out: str = setting("", "run directory; empty: runs/<task>-<algorithm>-<dynamics>-s<seed>-<time>")
 
 
 @dataclass(frozen=True)
 class AgentSettings:
     """Policy, critic and the objectives that train them."""
 
-    horizon: int = _setting(4, "H, dynamics steps that the policy gradient backpropagates through; 0 is SAC's actor", 0)
-    samples: int = _setting(5, "trajectories for each start state of the actor's objective", 1)
-    batch_size: int = _setting(256, "transitions in a critic batch", 1)
-    actor_batch_size: int = _setting(256, "start states in an actor batch, at most batch_size", 1)
-    updates_per_step: int = _setting(8, "critic updates for each environment step", 1)
-    actor_every: int = _setting(1, "critic updates for each actor update", 1)
-    critic_target: str = _setting("steve", "target of the critic", choices=("steve", "td"))
-    steve_horizon: int = _setting(2, "model steps of the longest STEVE target", 0)
-    steve_floor: float = _setting(0.5, "floor of STEVE's variances, in units of their batch mean", 1e-6)
-    gamma: float = _setting(0.99, "discount factor", 0.0, 1.0)
-    tau: float = _setting(0.005, "rate at which target critics follow", 0.0, 1.0)
-    actor_lr: float = _setting(3e-4, "Adam step size of the policy", 1e-12)
-    critic_lr: float = _setting(3e-4, "Adam step size of the critics", 1e-12)
-    alpha_lr: float = _setting(3e-4, "Adam step size of the temperature", 1e-12)
-    initial_alpha: float = _setting(1.0, "temperature at the start", 1e-12)
-    target_entropy: float = _setting(-1.0, "entropy that the temperature aims at, for each action dimension [nats]")
-    hidden: list[int] = _setting([256, 256], "widths of the hidden layers of policy and critics", 1)
-    adjoint_clip: float = _setting(
+    horizon: int = setting(4, "H, dynamics steps that the policy gradient backpropagates through; 0 is SAC's actor", 0)
+    samples: int = setting(5, "trajectories for each start state of the actor's objective", 1)
+    batch_size: int = setting(256, "transitions in a critic batch", 1)
+    actor_batch_size: int = setting(256, "start states in an actor batch, at most batch_size", 1)
+    updates_per_step: int = setting(8, "critic updates for each environment step", 1)
+    actor_every: int = setting(1, "critic updates for each actor update", 1)
+    critic_target: str = setting("steve", "target of the critic", choices=("steve", "td"))
+    steve_horizon: int = setting(2, "model steps of the longest STEVE target", 0)
+    steve_floor: float = setting(0.5, "floor of STEVE's variances, in units of their batch mean", 1e-6)
+    gamma: float = setting(0.99, "discount factor", 0.0, 1.0)
+    tau: float = setting(0.005, "rate at which target critics follow", 0.0, 1.0)
+    actor_lr: float = setting(3e-4, "Adam step size of the policy", 1e-12)
+    critic_lr: float = setting(3e-4, "Adam step size of the critics", 1e-12)
+    alpha_lr: float = setting(3e-4, "Adam step size of the temperature", 1e-12)
+    initial_alpha: float = setting(1.0, "temperature at the start", 1e-12)
+    target_entropy: float = setting(-1.0, "entropy that the temperature aims at, for each action dimension [nats]")
+    hidden: list[int] = setting([256, 256], "widths of the hidden layers of policy and critics", 1)
+    adjoint_clip: float = setting(
         0.0, "norm, in medians of the batch, to which each state's gradient is clipped on its way back; 0: none", 0.0
     )
-    max_grad_norm: float = _setting(100.0, "norm to which the policy gradient is clipped", 1e-12)
+    max_grad_norm: float = setting(100.0, "norm to which the policy gradient is clipped", 1e-12)
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """The probabilistic ensemble and how it is fitted."""
 
-    members: int = _setting(8, "members of the ensemble", 1)
-    model_hidden: list[int] = _setting([200, 200, 200, 200], "widths of the hidden layers of a member", 1)
-    model_lr: float = _setting(1e-3, "Adam step size of the ensemble", 1e-12)
-    model_batch_size: int = _setting(256, "transitions in a batch, for each member", 1)
-    model_every: int = _setting(1000, "environment steps between two fits", 1)
-    model_epochs: int = _setting(200, "most epochs of one fit", 1)
-    model_patience: int = _setting(5, "epochs without improvement on held-out data after which a fit stops", 1)
-    validation: float = _setting(0.2, "share of the data held out", 0.01, 0.9)
-    weight_decay: float = _setting(0.0, "L2 penalty on the weights", 0.0)
+    members: int = setting(8, "members of the ensemble", 1)
+    model_hidden: list[int] = setting([200, 200, 200, 200], "widths of the hidden layers of a member", 1)
+    model_lr: float = setting(1e-3, "Adam step size of the ensemble", 1e-12)
+    model_batch_size: int = setting(256, "transitions in a batch, for each member", 1)
+    model_every: int = setting(1000, "environment steps between two fits", 1)
+    model_epochs: int = setting(200, "most epochs of one fit", 1)
+    model_patience: int = setting(5, "epochs without improvement on held-out data after which a fit stops", 1)
+    validation: float = setting(0.2, "share of the data held out", 0.01, 0.9)
+    weight_decay: float = setting(0.0, "L2 penalty on the weights", 0.0)
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """Real and imagined data."""
 
-    random_steps: int = _setting(5000, "environment steps of uniformly random actions at the start", 10)
-    reset_every: int = _setting(0, "most environment steps of a training episode; 0: as many as the task's", 0)
-    data: str = _setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
-    real_ratio: float = _setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0)
-    imagined_states: int = _setting(100_000, "imagined transitions made each time, all rollout steps together", 1)
-    imagine_every: int = _setting(250, "environment steps between two imaginations", 1)
-    imagined_keep: int = _setting(4, "imaginations that the imagined replay keeps", 1)
-    rollout_length: list[int] = _setting(
+    random_steps: int = setting(5000, "environment steps of uniformly random actions at the start", 10)
+    reset_every: int = setting(0, "most environment steps of a training episode; 0: as many as the task's", 0)
+    data: str = setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
+    real_ratio: float = setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0)
+    imagined_states: int = setting(100_000, "imagined transitions made each time, all rollout steps together", 1)
+    imagine_every: int = setting(250, "environment steps between two imaginations", 1)
+    imagined_keep: int = setting(4, "imaginations that the imagined replay keeps", 1)
+    rollout_length: list[int] = setting(
         [1, 1], "length of imagined rollouts at the start and at the end of the ramp", 1
     )
-    rollout_ramp: list[int] = _setting([20_000, 100_000], "environment steps between which the length grows", 0)
+    rollout_ramp: list[int] = setting([20_000, 100_000], "environment steps between which the length grows", 0)
 
 
 @dataclass(frozen=True)
 class ReportSettings:
     """Evaluation, logging, checkpoints."""
 
-    epoch_steps: int = _setting(1000, "environment steps between two evaluations, log rows and checkpoints", 1)
-    eval_episodes: int = _setting(3, "episodes of an evaluation", 1)
-    final_episodes: int = _setting(10, "episodes of the evaluation after training", 1)
-    tensorboard: bool = _setting(True, "write TensorBoard events beside metrics.csv")
+    epoch_steps: int = setting(1000, "environment steps between two evaluations, log rows and checkpoints", 1)
+    eval_episodes: int = setting(3, "episodes of an evaluation", 1)
+    final_episodes: int = setting(10, "episodes of the evaluation after training", 1)
+    tensorboard: bool = setting(True, "write TensorBoard events beside metrics.csv")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,20 @@ FIELDS: dict[str, dataclasses.Field] = {f.name: f for group in GROUPS.values() f
 
 def default_of(name: str) -> Any:
     """The default value of setting `name` (a fresh copy where it is a list)."""
-    f = FIELDS[name]
+    return _default(FIELDS[name])
+
+
+def describe(fields: Iterable[dataclasses.Field]) -> list[str]:
+    """A line for each setting: its name, default, meaning and allowed values."""
+    lines = []
+    for f in fields:
+        allowed = f" [{allowed_range(f)}]" if allowed_range(f) else ""
+        default = str(_default(f)).replace(" ", "") or "''"
+        lines.append(f"  {f.name}={default}".ljust(34) + f.metadata["help"] + allowed)
+    return lines
+
+
+def _default(f: dataclasses.Field) -> Any:
     return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
 
 
@@ -179,12 +192,24 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return flat
 
 
-def convert(values: Mapping[str, Any]) -> dict[str, Any]:
+def convert(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field] = FIELDS) -> dict[str, Any]:
     """Flat settings with every value of its declared type and in its allowed range.
 
     Raises SettingError for a name that does not exist, a value of another type or one out of range.
     """
-    return {name: _convert_one(name, value) for name, value in values.items()}
+    for name in values:
+        if name not in fields:
+            raise SettingError(unknown("setting", name, fields))
+    return {name: _convert_one(fields[name], value) for name, value in values.items()}
+
+
+Command = TypeVar("Command")
+
+
+def parse_command(cls: type[Command], words: Iterable[str]) -> Command:
+    """The settings of a command, a dataclass of `setting` fields, from its words. Raises as `convert` does."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**convert(parse_words(words), fields))
 
 
 def assemble(*layers: Mapping[str, Any]) -> Settings:
@@ -209,11 +234,8 @@ def to_yaml(settings: Settings) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(settings)))
 
 
-def _convert_one(name: str, value: Any) -> Any:
-    if name not in FIELDS:
-        raise SettingError(unknown("setting", name, FIELDS))
-    f = FIELDS[name]
-    choices = f.metadata["choices"]
+def _convert_one(f: dataclasses.Field, value: Any) -> Any:
+    name, choices = f.name, f.metadata["choices"]
     if isinstance(value, bool) and "true" in choices:  # YAML reads the word `true` as a boolean
         value = str(value).lower()
     try:

@@ -1,0 +1,141 @@
+"""The check of gradients: it must find what is wrong, and tell kinks from errors."""
+
+# pyright: reportAttributeAccessIssue=false
+# The names of the `mujoco` module come from a C extension without stubs.
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import jax
+import mujoco
+import numpy as np
+import pytest
+from test_cli import run
+from test_physics import PENDULUM, load
+
+from diffmaac import MujocoSystem, get_task
+from diffmaac.analysis import gradient_check
+from diffmaac.analysis.gradient_check import (
+    Allowed,
+    approximate_pairs,
+    check_gradient,
+    differences,
+    policy_controls,
+    shortfall,
+    visited_states,
+)
+from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient
+
+BALL = """
+<mujoco><worldbody>
+  <geom type="plane" size="5 5 1"/>
+  <body pos="0 0 0"><joint type="slide" axis="0 0 1"/><geom type="sphere" size="0.1"/></body>
+</worldbody></mujoco>"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled(AbstractGradient):
+    """The implicit gradient, but for a factor on what qvel's cotangent brings."""
+
+    factor: float
+
+    def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
+        step = ImplicitGradient().control_step(model, frame_skip)
+
+        def wrong(*inputs):
+            qpos, qvel, act = step(*inputs)
+            return qpos, jax.lax.stop_gradient(qvel) * (1 - self.factor) + self.factor * qvel, act
+
+        return wrong
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1.0, True), (1.001, False)])
+def test_a_wrong_gradient_is_found(factor: float, right: bool) -> None:
+    model = load(PENDULUM, "Euler")
+    result = check_gradient(model, 2, visited_states(model, 2, 16), Scaled(factor))
+    assert result.right == right and result.nan == result.kinks == result.steps_off == 0
+    assert result.states == 16 and result.constrained == 0
+    assert (result.vjp_median < 1e-8) if right else (1e-5 < result.vjp_median < 2e-3)
+    assert result.cold_s > 0 and result.forward_ms > 0 and result.both_ms > 0
+
+
+def test_a_state_on_the_border_of_contact_is_a_kink() -> None:
+    """The ball's lowest point at 0 (touching), well above and well below the floor."""
+    model = mujoco.MjModel.from_xml_string(BALL)
+    qpos = np.array([[0.1], [0.2], [0.09]])
+    nothing = np.zeros((3, 0))
+    _, kink = differences(model, 1, (qpos, np.zeros((3, 1)), nothing, nothing), (np.ones((3, 1)),) * 2)
+    assert kink.tolist() == [True, False, False]
+
+
+def test_states_are_constrained_where_such_can_be_found() -> None:
+    model = mujoco.MjModel.from_xml_string(BALL)
+    states = visited_states(model, 5, 12)
+    assert states.constrained == 12 and states.qpos.shape == (12, 1) and states.ctrl.shape == (12, 0)
+    again = visited_states(model, 5, 12)
+    for one, other in zip(states.inputs, again.inputs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_states_of_a_policy() -> None:
+    system = get_task("cartpole").system
+    assert isinstance(system, MujocoSystem)
+    seen = []
+
+    def act(obs):
+        seen.append(np.asarray(obs))
+        return np.array([0.5])
+
+    states = visited_states(system.model, system.frame_skip, 4, policy_controls(act, system))
+    offset, factor = system.ctrl_scale
+    np.testing.assert_allclose(states.ctrl, np.tile(offset + 0.5 * factor, (4, 1)))
+    assert seen[0].shape == (5,)
+
+
+def test_shortfall_of_a_solver_that_stops_early() -> None:
+    model = mujoco.MjModel.from_xml_string(BALL.replace("<worldbody>", '<option tolerance="1e-12"/><worldbody>', 1))
+    states = visited_states(model, 1, 8)
+    assert shortfall(model, 1, states) < 1e-12
+    model.opt.solver, model.opt.iterations, model.opt.tolerance = mujoco.mjtSolver.mjSOL_PGS, 1, 1e-8
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
+    assert shortfall(model, 1, states) > 1e-9
+
+
+def test_approximate_pairs_are_named() -> None:
+    text = BALL.replace('type="sphere" size="0.1"', 'type="{}" size="0.1 0.1 0.1"')
+    assert approximate_pairs(mujoco.MjModel.from_xml_string(text.format("box"))) == []
+    assert approximate_pairs(mujoco.MjModel.from_xml_string(text.format("ellipsoid"))) == ["plane and ellipsoid"]
+    untouchable = text.format("ellipsoid").replace("<geom ", '<geom contype="0" conaffinity="0" ')
+    assert approximate_pairs(mujoco.MjModel.from_xml_string(untouchable)) == []
+
+
+def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
+    """Three gradients of one model: a table, a CSV, exit code 0; and 1 once more is asked than they can give."""
+    xml, out = tmp_path / "pendulum.xml", tmp_path / "check.csv"
+    xml.write_text(PENDULUM.format(integrator="Euler"))
+    words = ("check-gradients", f"model={xml}", "frame_skip=2", "states=8", f"out={out}")
+    code, table, _ = run(*words, "gradient=implicit,unrolled,finite_difference", capsys=capsys)
+    assert code == 0
+    assert table.count("right") == 3 and "WRONG" not in table and "UnrolledGradient(iterations=10)" in table
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["gradient"].split("(")[0] for row in rows] == [
+        "ImplicitGradient",
+        "UnrolledGradient",
+        "FiniteDifference",
+    ]
+    assert all(float(row["vjp_median"]) < 1e-7 and "mujoco-mjx==" in row["versions"] for row in rows)
+    monkeypatch.setitem(gradient_check.ALLOWED, "float64", Allowed(1e-9, -1.0, 1e-3))
+    code, table, _ = run(*words, "gradient=finite_difference", capsys=capsys)
+    assert code == 1 and "WRONG" in table
+
+
+def test_command_on_a_run(tmp_path: Path, capsys) -> None:
+    from test_training import TINY, words
+
+    folder = tmp_path / "run"
+    code, _, _ = run("train", "env=pendulum", f"out={folder}", *words(**TINY), capsys=capsys)
+    assert code == 0
+    code, table, _ = run("check-gradients", f"run={folder}", "states=4", "gradient=finite_difference", capsys=capsys)
+    assert code == 0 and str(folder) in table
