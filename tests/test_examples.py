@@ -29,8 +29,23 @@ def test_custom_task(tmp_path, capsys):
     assert "learned dynamics: return" in out and "true dynamics: return" in out
 
 
+def test_differentiable_mujoco(tmp_path, capsys):
+    figure = tmp_path / "figure.png"
+    example("differentiable_mujoco").main(["iterations=12", "gradient=finite_difference"], figure)
+    assert figure.stat().st_size > 10_000
+    first, last = (
+        [float(m) for m in line.split("by ")[1].removesuffix(" m").split(", ")]
+        for line in capsys.readouterr().out.splitlines()[:2]
+    )
+    assert sum(last) < 0.9 * sum(first)
+
+
 def test_every_example_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"train_learned_vs_true", "custom_task"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "train_learned_vs_true",
+        "custom_task",
+        "differentiable_mujoco",
+    }
 
 
 def test_an_example_says_what_is_wrong_with_a_setting(tmp_path):
