@@ -1,60 +1,125 @@
-"""How exact the true dynamics are, in float64: one control step and its vector-Jacobian product against the C engine.
+"""How exact the true dynamics are: one control step and its gradient against the C engine, for all models of the README.
 
-    python benchmarks/gradients.py [states]
+    python benchmarks/gradients.py [states=256] [models=half_cheetah,hopper,...] [runs=RUN,RUN]
 
-States in contact under random controls, as in tests/test_physics.py, whose measuring functions these are. Central
-differences of the C engine with step 1e-6. Writes docs/results/gradients.csv.
+The library's locomotion tasks, Gymnasium's other MuJoCo models and a scene of a thrown box and a ball under elliptic
+cones, in float64 (`diffmaac.analysis.gradient_check`): states visited under random controls and, for each of `runs`, under
+its trained policy. Writes docs/results/gradients.csv, whose other rows it keeps, and the README's table.
 """
 
 import csv
+import dataclasses
 import importlib.metadata
 import os
 import platform
 import sys
-import time
 from pathlib import Path
 
+import gymnasium
 import mujoco
-import numpy as np
+
+import diffmaac
+from diffmaac.analysis.gradient_check import GradientCheck, States, check_gradient, policy_controls, visited_states
+from diffmaac.config import parse_words
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from test_physics import ASSETS, MODELS, c_engine, case_inputs, contact_states, make_case, relative_errors
+from test_physics import BOX_AND_BALL, thrown_states
+
+ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+RESULTS = Path("docs/results/gradients.csv")
+README, MARKERS = Path("README.md"), ("<!-- gradients -->", "<!-- /gradients -->")
+FRAME_SKIPS = {
+    "half_cheetah": 5,
+    "hopper": 4,
+    "walker2d_v5": 4,
+    "ant": 5,
+    "inverted_pendulum": 2,
+    "inverted_double_pendulum": 5,
+    "reacher": 2,
+    "swimmer": 4,
+    "pusher_v5": 5,
+    "humanoid": 5,
+}
+"""Gymnasium's files, and time steps in a control step of its environments."""
+SCENE = "box_and_ball"
+EPISODE = 500
+"""Control steps between two starts of a trained policy."""
 
 
-def measure(name: str, count: int) -> dict[str, object]:
-    file, frame_skip = MODELS[name]
-    model = mujoco.MjModel.from_xml_path(str(ASSETS / file))
-    start = time.perf_counter()
-    case = make_case(model, frame_skip, contact_states(model, frame_skip, count))
-    seconds = time.perf_counter() - start
-    qpos, qvel, _ = (np.abs(a - b) for a, b in zip(case.outputs, c_engine(*case_inputs(case)), strict=True))
-    errors = relative_errors(case)
+def load(name: str) -> tuple[mujoco.MjModel, int]:
+    if name == SCENE:
+        return mujoco.MjModel.from_xml_string(BOX_AND_BALL.format(integrator="implicitfast", condim=4)), 2
+    return mujoco.MjModel.from_xml_path(str(ASSETS / f"{name}.xml")), FRAME_SKIPS[name]
+
+
+def under_random_controls(name: str, count: int) -> GradientCheck:
+    model, frame_skip = load(name)
+    if name == SCENE:
+        states = States(*thrown_states(model, count), constrained=count)
+    else:
+        states = visited_states(model, frame_skip, count)
+    return check_gradient(model, frame_skip, states)
+
+
+def under_trained_policy(run: str, count: int) -> tuple[str, GradientCheck]:
+    agent = diffmaac.load(run)
+    system = agent.task.system
+    assert isinstance(system, diffmaac.MujocoSystem)
+    controls = policy_controls(agent.act, system)
+    states = visited_states(system.model, system.frame_skip, count, controls, episode=EPISODE)
+    return agent.task.name, check_gradient(system.model, system.frame_skip, states)
+
+
+def row(model: str, behaviour: str, check: GradientCheck) -> dict[str, object]:
+    versions = " ".join(f"{p}=={importlib.metadata.version(p)}" for p in ("mujoco", "mujoco-mjx", "jax"))
+    numbers = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in dataclasses.asdict(check).items()}
+    print(model, behaviour, *(f"{name}={value}" for name, value in numbers.items()), flush=True)
     return {
-        "model": name,
-        "states": count,
-        "qpos_max_error": f"{qpos.max():.1e}",
-        "qvel_max_error": f"{qvel.max():.1e}",
-        "states_off_by_1e-10": int((np.maximum(qpos.max(1), qvel.max(1)) > 1e-10).sum()),
-        "vjp_median": f"{np.median(errors):.1e}",
-        "vjp_p99": f"{np.quantile(errors, 0.99):.1e}",
-        "vjp_max": f"{errors.max():.1e}",
-        "nan": sum(int(np.isnan(g).sum()) for g in case.gradients),
-        "compile_and_run_s": round(seconds),
-        "versions": " ".join(f"{p}=={importlib.metadata.version(p)}" for p in ("mujoco", "mujoco-mjx", "jax")),
+        "model": model,
+        "behaviour": behaviour,
+        **numbers,
+        "right": check.right,
+        "versions": versions,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "command": " ".join(["python", *sys.argv]),
     }
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    rows = [measure(name, count) for name in MODELS]
-    with Path("docs/results/gradients.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+def keep(new: dict[str, object]) -> None:
+    """Puts the row into the file in place of the one of the same model and behaviour."""
+    rows: list[dict] = []
+    if RESULTS.is_file():
+        with RESULTS.open(newline="") as file:
+            rows = [old for old in csv.DictReader(file) if old.keys() == new.keys()]
+    rows = [old for old in rows if (old["model"], old["behaviour"]) != (new["model"], new["behaviour"])]
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(new), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(*list(row.values())[:10], sep="\t")
+        writer.writerows([*rows, new])
+
+
+def write_table() -> None:
+    lines = [
+        "| model | states from | in contact or at a limit | one step, largest error | gradient: median | p99 | on a kink |",
+        "|" + "---|" * 7,
+    ]
+    with RESULTS.open(newline="") as file:
+        for r in csv.DictReader(file):
+            cells = (r["model"], r["behaviour"], f"{r['constrained']} of {r['states']}", r["step_max"])
+            lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"])) + " |")
+    text = README.read_text()
+    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
+    README.write_text(before + "\n\n".join([MARKERS[0], "\n".join(lines), MARKERS[1]]) + after)
+
+
+def main() -> None:
+    settings = {"states": 256, "models": ",".join([*FRAME_SKIPS, SCENE]), "runs": "", **parse_words(sys.argv[1:])}
+    for name in filter(None, settings["models"].split(",")):
+        keep(row(name, "random controls", under_random_controls(name, settings["states"])))
+    for run in filter(None, settings["runs"].split(",")):
+        name, check = under_trained_policy(run, settings["states"])
+        keep(row(name, "trained policy", check))
+    write_table()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Memory is shared through DLPack in both directions. Nothing here knows what the 
 # `jax.Device` is a class, which its stub hides.
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +22,10 @@ _DTYPES = {torch.float32: jnp.float32, torch.float64: jnp.float64}
 
 
 def to_torch(
-    function: Callable[..., tuple[Array, ...]], devices: Sequence[jax.Device] = (), remat: bool = False
+    function: Callable[..., tuple[Array, ...]],
+    devices: Sequence[jax.Device] = (),
+    remat: bool = False,
+    compiler_options: Mapping[str, str | bool | int] | None = None,
 ) -> Callable[..., tuple[Tensor, ...]]:
     """The torch function with the values and the vector-Jacobian products of `function`.
 
@@ -39,9 +43,11 @@ def to_torch(
         devices: CPU devices to split the first axis over, for a `function` that works row by row. Batches that do not
             divide by their number run on one. Splitting copies inputs and outputs, which are small where it pays.
         remat: keep the inputs in place of the residuals, and run the function again in the backward pass.
+        compiler_options: XLA's, as in `jax.jit`.
     """
-    whole = _Program.compile(function, remat)
-    split = whole if len(devices) < 2 else _Program.compile_split(function, devices, remat)
+    jit = functools.partial(jax.jit, compiler_options=dict(compiler_options or {}))
+    whole = _Program.compile(function, jit, remat)
+    split = whole if len(devices) < 2 else _Program.compile_split(function, jit, devices, remat)
 
     def bridged(*inputs: Tensor) -> tuple[Tensor, ...]:
         check_inputs(inputs)
@@ -64,27 +70,29 @@ class _Program:
     placement: jax.sharding.Sharding | None = None
 
     @classmethod
-    def compile(cls, function: Callable, remat: bool, placement: jax.sharding.Sharding | None = None) -> "_Program":
-        value = jax.jit(function)
+    def compile(
+        cls, function: Callable, jit: Callable, remat: bool, placement: jax.sharding.Sharding | None = None
+    ) -> "_Program":
+        value = jit(function)
         if remat:
             return cls(
                 value=value,
                 value_and_pullback=lambda *arrays: (value(*arrays), arrays),
-                pull_back=jax.jit(lambda arrays, cotangents: jax.vjp(function, *arrays)[1](cotangents)),
+                pull_back=jit(lambda arrays, cotangents: jax.vjp(function, *arrays)[1](cotangents)),
                 placement=placement,
             )
         return cls(
             value=value,
-            value_and_pullback=jax.jit(lambda *arrays: jax.vjp(function, *arrays)),
-            pull_back=jax.jit(lambda pullback, cotangents: pullback(cotangents)),
+            value_and_pullback=jit(lambda *arrays: jax.vjp(function, *arrays)),
+            pull_back=jit(lambda pullback, cotangents: pullback(cotangents)),
             placement=placement,
         )
 
     @classmethod
-    def compile_split(cls, function: Callable, devices: Sequence[jax.Device], remat: bool) -> "_Program":
+    def compile_split(cls, function: Callable, jit: Callable, devices: Sequence[jax.Device], remat: bool) -> "_Program":
         mesh, rows = jax.sharding.Mesh(np.array(devices), ("batch",)), jax.sharding.PartitionSpec("batch")
         split = jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
-        return cls.compile(split, remat, jax.sharding.NamedSharding(mesh, rows))
+        return cls.compile(split, jit, remat, jax.sharding.NamedSharding(mesh, rows))
 
 
 class _Bridge(torch.autograd.Function):

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,11 +128,7 @@ def envs_command() -> None:
 def check_gradients_command(words: Words = None) -> None:
     from diffmaac.commands.check_gradients import check
 
-    # What compiles is timed here, and said in the table.
-    logging.getLogger("diffmaac.differentiable").setLevel(logging.WARNING)
-    settings = parse_command(CheckSettings, words or [])
-    with Console(stderr=True).status("compiling twice, cold and from the cache, and comparing with the C engine"):
-        report = check(settings)
+    report = check(parse_command(CheckSettings, words or []))
     Console(width=TABLE_WIDTH, soft_wrap=True).print(report.table, highlight=False)
     for line in report.advice:
         typer.echo(line)
@@ -153,15 +150,26 @@ class _EchoHandler(logging.Handler):
         typer.echo(f"diffmaac: {record.getMessage()}", err=True)
 
 
+@contextmanager
+def _said_aloud() -> Iterator[None]:
+    """Shows the library's log, from INFO on."""
+    logger, handler = logging.getLogger("diffmaac"), _EchoHandler()
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # absl, which JAX loads, would say it all again
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     """The entry point. A DiffmaacError, or a file that cannot be used, becomes one line and exit code 2."""
-    logger = logging.getLogger("diffmaac")
-    if not logger.handlers:
-        logger.addHandler(_EchoHandler(logging.INFO))
-        logger.setLevel(logging.INFO)
-        logger.propagate = False  # absl, which JAX loads, would say it all again
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        with _said_aloud():
+            app(args=list(arguments) if arguments is not None else None)
     except DiffmaacError as error:
         typer.echo(f"diffmaac: {' '.join(str(error).split())}", err=True)
         sys.exit(2)

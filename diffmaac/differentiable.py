@@ -75,7 +75,7 @@ class DifferentiablePhysics:
             # XLA runs these small operations on one core: torch's threads say whether others are to be used.
             devices = physics.host_devices() if threads > 1 else ()
             step = physics.batched_control_step(model, frame_skip, self.gradient)
-            self._step = bridge.to_torch(step, devices, remat)
+            self._step = bridge.to_torch(step, devices, remat, physics.compiler_options())
 
     def __repr__(self) -> str:
         widths = ", ".join(f"{name}: {width}" for name, width in self._widths.items())
@@ -99,21 +99,24 @@ class DifferentiablePhysics:
             return self._step(*inputs)
         if not wanted and on_cpu and not self.gradient.changes_physics:
             return _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
-        self._announce((len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted))
+        self._announce(len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted)
         return self._step(*inputs)
 
-    def _announce(self, program: tuple) -> None:
-        if program not in self._seen:
-            self._seen.add(program)
-            directory = jax.config.values["jax_compilation_cache_dir"]
-            _LOGGER.info(
-                "compiling MuJoCo's step%s for batches of %d in %s, some ten seconds to a minute; the program is kept"
-                " in %s, so the next start takes a few",
-                " and its gradient" if program[3] else "",
-                program[0],
-                str(program[1]).removeprefix("torch."),
-                directory,
-            )
+    def _announce(self, batch: int, dtype: torch.dtype, device: torch.device, with_gradient: bool) -> None:
+        program = (batch, dtype, device, with_gradient)
+        if program in self._seen:
+            return
+        self._seen.add(program)
+        what = "MuJoCo's step and its gradient" if with_gradient else "MuJoCo's step"
+        directory = physics.kept_in()
+        kept = f"; the program is kept in {directory}, so the next start takes a few" if directory else ""
+        _LOGGER.info(
+            "compiling %s for batches of %d in %s, some ten seconds to a minute%s",
+            what,
+            batch,
+            str(dtype).removeprefix("torch."),
+            kept,
+        )
 
     def _check(self, inputs: dict[str, Tensor]) -> None:
         batch = inputs["qpos"].shape[0] if inputs["qpos"].ndim else 0

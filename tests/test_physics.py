@@ -32,6 +32,7 @@ from diffmaac.physics import (
     batched_control_step,
 )
 from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
+from diffmaac.physics.host import CPU_COMPILER_OPTIONS
 from diffmaac.physics.tangent import TangentSpace
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -44,7 +45,7 @@ MODELS = {
 STATES = 64
 DIFFERENCE = 1e-6
 THREADS = 2
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
+FAST_COMPILE = {**CPU_COMPILER_OPTIONS, "xla_backend_optimization_level": 0}
 
 PENDULUM = """
 <mujoco><option timestep="0.01" integrator="{integrator}"/>

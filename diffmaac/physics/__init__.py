@@ -3,11 +3,13 @@
 import diffmaac.physics._import  # noqa: F401  (first: it keeps MJX from printing)
 from diffmaac.physics.batch import batched_control_step as batched_control_step
 from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
+from diffmaac.physics.cache import kept_in as kept_in
 from diffmaac.physics.engine import Engine as Engine
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
 from diffmaac.physics.gradient import ControlStep as ControlStep
+from diffmaac.physics.host import compiler_options as compiler_options
 from diffmaac.physics.host import host_devices as host_devices
 from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
 from diffmaac.physics.step import UnsupportedModel as UnsupportedModel

@@ -58,11 +58,20 @@ def enable_compilation_cache() -> Path | None:
     return directory
 
 
+_EMPTY = "diffmaac-empty-cache-"
+
+
+def kept_in() -> str | None:
+    """The directory in which compiled programs outlive this process; None where there is none."""
+    directory = jax.config.values["jax_compilation_cache_dir"]
+    return None if directory is None or Path(directory).name.startswith(_EMPTY) else directory
+
+
 @contextmanager
 def empty_compilation_cache() -> Iterator[None]:
     """A cache of its own, empty and forgotten afterwards: to measure how long compiling takes."""
     before = jax.config.values["jax_compilation_cache_dir"]
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix=_EMPTY) as directory:
         try:
             _use(directory)
             yield
