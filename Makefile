@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format clean distclean
+.PHONY: help setup train test lint physics format clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+physics: $(INSTALLED) ## measure the gradients of the README again: exactness, time, memory (an hour)
+	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python benchmarks/cube_toss.py
+	$(BIN)/python benchmarks/physics_gradient.py
 
 format: $(INSTALLED) ## mend style
 	$(BIN)/ruff check --fix .

@@ -1,10 +1,10 @@
-"""How exact the true dynamics are: one control step and its gradient against the C engine, for all models of the README.
+"""How exact the true dynamics are: one control step and its gradient against the C engine, model by model.
 
     python benchmarks/gradients.py [states=256] [models=half_cheetah,hopper,...] [runs=RUN,RUN]
 
 The library's locomotion tasks, Gymnasium's other MuJoCo models and a scene of a thrown box and a ball under elliptic
-cones, in float64 (`diffmaac.analysis.gradient_check`): states visited under random controls and, for each of `runs`, under
-its trained policy. Writes docs/results/gradients.csv, whose other rows it keeps, and the README's table.
+cones, in float64 (`diffmaac.analysis.gradient_check`): states visited under random controls and, for each of `runs`,
+under its trained policy. Writes docs/results/gradients.csv, whose other rows it keeps, and the README's table.
 """
 
 import csv
@@ -100,7 +100,7 @@ def keep(new: dict[str, object]) -> None:
 
 def write_table() -> None:
     lines = [
-        "| model | states from | in contact or at a limit | one step, largest error | gradient: median | p99 | on a kink |",
+        "| model | states from | constrained | one step, largest error | gradient: median | p99 | on a kink |",
         "|" + "---|" * 7,
     ]
     with RESULTS.open(newline="") as file:

@@ -66,6 +66,20 @@ UPRIGHT = """
   <actuator><motor joint="h" ctrlrange="-1 1" ctrllimited="true"/></actuator>
 </mujoco>"""
 
+# A fixed capsule along x, another and a sphere that move past it.
+CAPSULES = """
+<mujoco><option timestep="0.002" tolerance="1e-14"/>
+  <worldbody><geom type="capsule" fromto="-0.2 0 0 0.2 0 0" size="0.05"/>
+    <body>
+      <joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0"/><joint type="slide" axis="0 0 1"/>
+      <joint type="hinge" axis="0 1 1"/>
+      <geom type="capsule" fromto="-0.1 0.02 0 0.15 0 0" size="0.05" mass="1" contype="2"/></body>
+    <body>
+      <joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0"/><joint type="slide" axis="0 0 1"/>
+      <geom type="sphere" size="0.05" mass="1" contype="4"/></body>
+  </worldbody>
+</mujoco>"""
+
 # A free and a ball joint, activations of two kinds, a joint limit, friction loss and an equality: all that the models
 # of Gymnasium leave out. No contact.
 ASSORTMENT = """
@@ -239,6 +253,21 @@ def test_frames_of_upright_capsules_are_the_c_engines() -> None:
     qpos = np.stack([height, angles, np.full(40, 0.2)], axis=1)
     qvel = np.random.default_rng(0).uniform(-1, 1, (40, 3))
     case = make_case(model, 2, (qpos, qvel, np.zeros((40, 0)), np.zeros((40, 1))))
+    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
+    assert np.median(relative_errors(case)) < 1e-6
+
+
+def test_capsules_and_spheres_touch_where_the_c_engine_has_it() -> None:
+    """Along, across and past the ends of a fixed capsule; MJX alone places these contacts up to 1e-6 m elsewhere."""
+    model = mujoco.MjModel.from_xml_string(CAPSULES)
+    rng = np.random.default_rng(0)
+    qpos = rng.uniform(-0.25, 0.25, (STATES, model.nq))
+    directions = rng.normal(size=(2, STATES, 2))
+    directions *= 0.095 / np.linalg.norm(directions, axis=2, keepdims=True)
+    qpos[:, 1:3], qpos[:, 5:7] = directions
+    qvel = rng.uniform(-1, 1, (STATES, model.nv))
+    case = make_case(model, 1, (qpos, qvel, np.zeros((STATES, 0)), np.zeros((STATES, 0))))
     for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
     assert np.median(relative_errors(case)) < 1e-6

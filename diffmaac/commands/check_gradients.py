@@ -150,7 +150,7 @@ def _advice(results: "list[GradientCheck]", settings: CheckSettings) -> Iterable
 
     if any(result.kinks for result in results):
         yield (
-            "On a kink (a contact or limit that switches within 1e-6) there are only one-sided derivatives; the"
+            "On a kink (a contact or limit that switches within 1e-7) there are only one-sided derivatives; the"
             " gradient is one of them."
         )
     if settings.precision == "float32" and jax.default_backend() != "cpu":
