@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import mujoco
 import numpy as np
 import torch
@@ -180,7 +179,7 @@ def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGrad
         return makers[gradient]()
     if gradient != "auto":
         raise ValueError(unknown("gradient", gradient, GRADIENTS))
-    if model.nv <= SMALL_MODEL and jax.default_backend() == "cpu":
+    if model.nv <= SMALL_MODEL and physics.on_cpu():
         return FiniteDifference()
     try:
         ImplicitGradient().control_step(model, frame_skip)

@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import jax
 import mujoco
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from diffmaac.differentiable import DifferentiablePhysics
 from diffmaac.physics import AbstractGradient, CentralDifferences, Engine
-from diffmaac.physics.cache import empty_compilation_cache
+from diffmaac.physics.cache import empty_compilation_cache, forget_programs
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.system import MujocoSystem
 
@@ -291,7 +290,7 @@ def _first_call(
     cotangents: tuple[np.ndarray, ...],
 ) -> tuple[DifferentiablePhysics, float]:
     """The physics, and the seconds until its first gradient."""
-    jax.clear_caches()
+    forget_programs()
     start = time.perf_counter()
     physics = DifferentiablePhysics(model, frame_skip, gradient)
     _pull_back(physics, inputs, cotangents)

@@ -146,14 +146,14 @@ def _table(subject: str, results: "list[GradientCheck]") -> Table:
 
 
 def _advice(results: "list[GradientCheck]", settings: CheckSettings) -> Iterable[str]:
-    import jax
+    from diffmaac import physics
 
     if any(result.kinks for result in results):
         yield (
             "On a kink (a contact or limit that switches within 1e-7) there are only one-sided derivatives; the"
             " gradient is one of them."
         )
-    if settings.precision == "float32" and jax.default_backend() != "cpu":
+    if settings.precision == "float32" and not physics.on_cpu():
         yield (
             "GPUs multiply float32 matrices in TF32 by default, which costs digits: set"
             " JAX_DEFAULT_MATMUL_PRECISION=highest."

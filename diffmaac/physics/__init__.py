@@ -11,6 +11,7 @@ from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
 from diffmaac.physics.gradient import ControlStep as ControlStep
 from diffmaac.physics.host import compiler_options as compiler_options
 from diffmaac.physics.host import host_devices as host_devices
+from diffmaac.physics.host import on_cpu as on_cpu
 from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
 from diffmaac.physics.step import UnsupportedModel as UnsupportedModel
 from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient

@@ -23,7 +23,7 @@ def batched_control_step(
     inputs; in float64 trace it, and call its pullback, within `jax.enable_x64(True)` (the bridge does).
 
     Args:
-        model: with Euler or RK4 integration and pyramidal friction cones. Copied: later changes have no effect.
+        model: integrated by Euler, RK4 or implicitfast. Copied: later changes have no effect.
         frame_skip: time steps of `model.opt.timestep` [s] in one control step.
         gradient: how the step is differentiated.
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+_EMPTY = "diffmaac-empty-cache-"
+"""How the names of caches begin that are thrown away."""
+
 
 def cache_directory() -> Path:
     """`$DIFFMAAC_CACHE`, else `$XDG_CACHE_HOME/diffmaac`, else `~/.cache/diffmaac`."""
@@ -58,9 +61,6 @@ def enable_compilation_cache() -> Path | None:
     return directory
 
 
-_EMPTY = "diffmaac-empty-cache-"
-
-
 def kept_in() -> str | None:
     """The directory in which compiled programs outlive this process; None where there is none."""
     directory = jax.config.values["jax_compilation_cache_dir"]
@@ -77,6 +77,11 @@ def empty_compilation_cache() -> Iterator[None]:
             yield
         finally:
             _use(before)
+
+
+def forget_programs() -> None:
+    """Lets this process compile anew, or read from the persistent cache, what it has compiled before."""
+    jax.clear_caches()
 
 
 def _use(directory: str | None) -> None:

@@ -18,9 +18,14 @@ programs compile in 0.6 to 0.7 of the time and run as fast (0.95 to 1.1). Level 
 """
 
 
+def on_cpu() -> bool:
+    """Whether JAX computes on a CPU."""
+    return jax.default_backend() == "cpu"
+
+
 def compiler_options() -> dict[str, bool | int]:
     """What to compile physics with, for the device that JAX takes."""
-    return dict(CPU_COMPILER_OPTIONS) if jax.default_backend() == "cpu" else {}
+    return dict(CPU_COMPILER_OPTIONS) if on_cpu() else {}
 
 
 def host_devices() -> tuple[jax.Device, ...]:
