@@ -83,7 +83,8 @@ class DifferentiablePhysics:
     def __call__(self, qpos: Tensor, qvel: Tensor, ctrl: Tensor, act: Tensor | None = None) -> tuple[Tensor, ...]:
         """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given."""
         given = act is not None
-        inputs = {"qpos": qpos, "qvel": qvel, "act": qpos.new_zeros(len(qpos), 0) if act is None else act, "ctrl": ctrl}
+        act = act if act is not None else qpos.new_zeros((*qpos.shape[:1], 0))
+        inputs = {"qpos": qpos, "qvel": qvel, "act": act, "ctrl": ctrl}
         self._check(inputs)
         outputs = self._advance(tuple(inputs.values()))
         if not all(torch.isfinite(x).all() for x in outputs):

@@ -139,7 +139,7 @@ class MujocoSystem(AbstractSystem):
         """From MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
         inline = isinstance(xml, str) and xml.lstrip().startswith("<")
         # MuJoCo's own way with warnings is standard error and a file in the working directory.
-        mujoco.set_mju_user_warning(_LOGGER.info)
+        mujoco.set_mju_user_warning(_LOGGER.debug)
         try:
             model = mujoco.MjModel.from_xml_string(xml) if inline else mujoco.MjModel.from_xml_path(str(xml))
         except ValueError as error:

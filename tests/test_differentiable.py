@@ -124,6 +124,7 @@ COLUMN = torch.zeros(4, 1, dtype=torch.float64)
 BAD = {
     "ctrl has the shape \\(3, 1\\); expected \\(4, 1\\), batch first": (COLUMN, COLUMN, COLUMN[:3]),
     "qpos has the shape \\(4,\\)": (COLUMN[:, 0], COLUMN, COLUMN),
+    "qpos has the shape \\(\\)": (COLUMN[0, 0], COLUMN, COLUMN),
     "act has the shape \\(4, 2\\); expected \\(4, 0\\)": (COLUMN, COLUMN, COLUMN, COLUMN.repeat(1, 2)),
     "all must be torch.float32, or all torch.float64": (COLUMN, COLUMN.float(), COLUMN),
     "qvel is not finite in row 2 of 4": (COLUMN, COLUMN.index_fill(0, torch.tensor(2), torch.nan), COLUMN),
