@@ -100,13 +100,14 @@ def keep(new: dict[str, object]) -> None:
 
 def write_table() -> None:
     lines = [
-        "| model | states from | constrained | one step, largest error | gradient: median | p99 | on a kink |",
-        "|" + "---|" * 7,
+        "| model | states from | constrained | one step, at most | off | gradient, median | p99 | on a kink | NaN |",
+        "|" + "---|" * 9,
     ]
     with RESULTS.open(newline="") as file:
         for r in csv.DictReader(file):
-            cells = (r["model"], r["behaviour"], f"{r['constrained']} of {r['states']}", r["step_max"])
-            lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"])) + " |")
+            states = f"{r['constrained']} of {r['states']}"
+            cells = (r["model"], r["behaviour"], states, r["step_max"], r["steps_off"])
+            lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"], r["nan"])) + " |")
     text = README.read_text()
     before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
     README.write_text(before + "\n\n".join([MARKERS[0], "\n".join(lines), MARKERS[1]]) + after)
