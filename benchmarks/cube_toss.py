@@ -7,8 +7,6 @@ contacts. The derivative by the implicit gradient, through all 500 time steps, b
 discrete simulation by the C engine, for difference steps from 0.1 to 1e-8. Writes docs/results/cube_toss.csv and .png.
 """
 
-import csv
-import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 
 from diffmaac import DifferentiablePhysics
+from diffmaac.analysis.record import versions, write_table
 from diffmaac.physics import Engine
 
 XML = """
@@ -99,13 +98,8 @@ def draw(results: dict[str, list[dict]]) -> None:
 
 def main() -> None:
     results = {name: measure(name) for name in THROWS}
-    versions = " ".join(f"{p}=={importlib.metadata.version(p)}" for p in ("mujoco", "mujoco-mjx", "jax"))
-    command = " ".join(["python", *sys.argv])
-    with (RESULTS / "cube_toss.csv").open("w", newline="") as file:
-        rows = [{**row, "versions": versions, "command": command} for rows in results.values() for row in rows]
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    where = {"versions": versions("mujoco", "mujoco-mjx", "jax"), "command": " ".join(["python", *sys.argv])}
+    write_table(RESULTS / "cube_toss.csv", [{**row, **where} for rows in results.values() for row in rows])
     for name, rows in results.items():
         off = max(abs(row["distance"] - row["distance_c_engine"]) for row in rows)  # type: ignore[operator]
         print(f"{name}: largest distance between MJX and the C engine after {TIME_STEPS} steps: {off:.1e} m")

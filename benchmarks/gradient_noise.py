@@ -8,7 +8,6 @@ the direction is chance. `cosine` is that between the clipped and the plain mean
 noisy where the signal is small). Writes docs/results/gradient_noise.csv.
 """
 
-import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffmaac import seeding
+from diffmaac.analysis.record import write_table
 from diffmaac.objectives import pathwise_loss, sample_pathwise_noise
 from diffmaac.training import Trainer
 from diffmaac.training.run import read_settings
@@ -74,10 +74,8 @@ def main(paths: list[str]) -> None:
         raise SystemExit("usage: python benchmarks/gradient_noise.py RUN...")
     torch.set_num_threads(1)
     rows = [row for path in paths for row in measure(Path(path))]
-    with Path("docs/results/gradient_noise.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], "command"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "command": " ".join(["python", *sys.argv])} for row in rows)
+    command = " ".join(["python", *sys.argv])
+    write_table(Path("docs/results/gradient_noise.csv"), [{**row, "command": command} for row in rows])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ under its trained policy. Writes docs/results/gradients.csv, whose other rows it
 
 import csv
 import dataclasses
-import importlib.metadata
-import os
-import platform
 import sys
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import mujoco
 
 import diffmaac
 from diffmaac.analysis.gradient_check import GradientCheck, States, check_gradient, policy_controls, visited_states
+from diffmaac.analysis.record import machine, versions, write_between, write_table
 from diffmaac.config import parse_words
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -71,7 +69,6 @@ def under_trained_policy(run: str, count: int) -> tuple[str, GradientCheck]:
 
 
 def row(model: str, behaviour: str, check: GradientCheck) -> dict[str, object]:
-    versions = " ".join(f"{p}=={importlib.metadata.version(p)}" for p in ("mujoco", "mujoco-mjx", "jax"))
     numbers = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in dataclasses.asdict(check).items()}
     print(model, behaviour, *(f"{name}={value}" for name, value in numbers.items()), flush=True)
     return {
@@ -79,8 +76,8 @@ def row(model: str, behaviour: str, check: GradientCheck) -> dict[str, object]:
         "behaviour": behaviour,
         **numbers,
         "right": check.right,
-        "versions": versions,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions("mujoco", "mujoco-mjx", "jax"),
+        "machine": machine(),
         "command": " ".join(["python", *sys.argv]),
     }
 
@@ -92,13 +89,11 @@ def keep(new: dict[str, object]) -> None:
         with RESULTS.open(newline="") as file:
             rows = [old for old in csv.DictReader(file) if old.keys() == new.keys()]
     rows = [old for old in rows if (old["model"], old["behaviour"]) != (new["model"], new["behaviour"])]
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(new), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*rows, new])
+    write_table(RESULTS, [*rows, new])
 
 
-def write_table() -> None:
+def show_table() -> None:
+    """The file's rows as the README's table."""
     lines = [
         "| model | states from | constrained | one step, at most | off | gradient, median | p99 | on a kink | NaN |",
         "|" + "---|" * 9,
@@ -108,9 +103,7 @@ def write_table() -> None:
             states = f"{r['constrained']} of {r['states']}"
             cells = (r["model"], r["behaviour"], states, r["step_max"], r["steps_off"])
             lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"], r["nan"])) + " |")
-    text = README.read_text()
-    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-    README.write_text(before + "\n\n".join([MARKERS[0], "\n".join(lines), MARKERS[1]]) + after)
+    write_between(README, MARKERS, "\n".join(lines))
 
 
 def main() -> None:
@@ -120,7 +113,7 @@ def main() -> None:
     for run in filter(None, settings["runs"].split(",")):
         name, check = under_trained_policy(run, settings["states"])
         keep(row(name, "trained policy", check))
-    write_table()
+    show_table()
 
 
 if __name__ == "__main__":

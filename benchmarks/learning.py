@@ -10,10 +10,8 @@ its peak memory is its own. Runs lie under runs/results/ and are never trained t
 
 import argparse
 import csv
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +25,7 @@ import numpy as np
 import diffmaac
 from diffmaac.analysis.lqr import riccati
 from diffmaac.analysis.plots import learning_curve
+from diffmaac.analysis.record import machine, versions, write_between, write_table
 from diffmaac.config import flatten
 from diffmaac.presets import resolve
 from diffmaac.training.evaluate import evaluate as rollouts
@@ -126,7 +125,7 @@ def evaluate(path: Path) -> dict[str, Any]:
     if run.env == "double_integrator":
         row["criterion"] = f"{cost_ratio(agent):.4f} x Riccati"
     row |= {"wall_s": round(record["wall_s"]), "cpu_s": round(record["cpu_s"]), "peak_mb": round(record["peak_mb"])}
-    return row | {"command": record["command"], "commit": record["commit"]} | machine()
+    return row | {"command": record["command"], "commit": record["commit"]} | circumstances()
 
 
 def updates(agent: diffmaac.Agent) -> dict[str, int]:
@@ -158,10 +157,10 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def machine() -> dict[str, str]:
-    names = ("diffmaac", "torch", "mujoco", "jax", "numpy")
-    versions = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in names)
-    return {"versions": versions, "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run"}
+def circumstances() -> dict[str, str]:
+    """What a run was made with."""
+    packages = versions("diffmaac", "torch", "mujoco", "jax", "numpy")
+    return {"versions": packages, "machine": f"{machine()}, one thread a run"}
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -195,15 +194,10 @@ def collect() -> None:
     rows = [evaluate(path) for path in paths]
     if not rows:
         raise SystemExit(f"there are no finished runs under {RUNS}")
-    with (RESULTS / "learning.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(RESULTS / "learning.csv", rows)
     table = markdown(rows)
     print(table)
-    readme = Path("README.md").read_text()
-    before, after = readme.split(MARKERS[0])[0], readme.split(MARKERS[1])[1]
-    Path("README.md").write_text(before + f"{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}" + after)
+    write_between(Path("README.md"), MARKERS, table)
     for name in dict.fromkeys(map(figure_name, paths)):
         chosen = [path for path in paths if figure_name(path) == name]
         labels = [VARIANTS.get(variant, f"{variant} dynamics") for _, variant in map(kind, chosen)]

@@ -3,15 +3,11 @@
     python benchmarks/physics_gradient.py [threads=2] [repeats=15] [parts=speed,bridge,growth,memory]
 
 Contact states under random controls, float64 (memory: float32, as in training); medians, in one process for all times
-of a part, what is compared taking turns. Run it on a quiet
-machine. Writes docs/results/physics_<part>.csv and physics_growth.png.
+of a part, what is compared taking turns. Run it on a quiet machine. Writes docs/results/physics_<part>.csv and
+physics_growth.png.
 """
 
-import csv
 import functools
-import importlib.metadata
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -30,6 +26,7 @@ import torch
 
 from diffmaac import DifferentiablePhysics, MujocoSystem, get_task
 from diffmaac.analysis.gradient_check import visited_states
+from diffmaac.analysis.record import machine, versions, write_table
 from diffmaac.config import parse_words
 from diffmaac.physics import (
     AbstractGradient,
@@ -48,7 +45,7 @@ PROTOTYPE_MS = {"half_cheetah": (75, 201), "hopper": (126, 592), "walker2d": (25
 """Forward, and forward and backward, of the plain composition around `mjx.step` that this library began with, on two
 cores of the same kind."""
 UNROLLED = UnrolledGradient(6)
-"""The fewest iterations whose step equals the C engine's on all states here; its error stands beside its time."""
+"""Six iterations converge on half_cheetah's contact states; the error of the step stands beside its time."""
 BATCHES = (1, 4, 16, 64, 256, 1024)
 HORIZON = 16
 Inputs = tuple[torch.Tensor, ...]
@@ -217,17 +214,13 @@ def memory_once(horizon: int, remat: bool) -> None:
 
 
 def write(part: str, rows: list[dict[str, Any]]) -> None:
-    names = ("mujoco", "mujoco-mjx", "jax", "torch")
     where = {
         "threads": torch.get_num_threads(),
-        "versions": " ".join(f"{name}=={importlib.metadata.version(name)}" for name in names),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions("mujoco", "mujoco-mjx", "jax", "torch"),
+        "machine": machine(),
         "command": " ".join(["python", *sys.argv]),
     }
-    with (RESULTS / f"physics_{part}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *where], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **where} for row in rows)
+    write_table(RESULTS / f"physics_{part}.csv", [{**row, **where} for row in rows])
     for row in rows:
         print(part, *(f"{name}={value}" for name, value in row.items()))
 

@@ -143,7 +143,7 @@ def describe(fields: Iterable[dataclasses.Field]) -> list[str]:
     """A line for each setting: its name, default, meaning and allowed values."""
     lines = []
     for f in fields:
-        allowed = f" [{allowed_range(f)}]" if allowed_range(f) else ""
+        allowed = f" [{values}]" if (values := allowed_range(f)) else ""
         default = str(_default(f)).replace(" ", "") or "''"
         lines.append(f"  {f.name}={default}".ljust(34) + f.metadata["help"] + allowed)
     return lines

@@ -107,6 +107,19 @@ class AbstractSystem(abc.ABC):
     def simulator(self) -> AbstractSimulator: ...
 
 
+def parse_mjcf(xml: str | Path) -> mujoco.MjModel:
+    """The model of an MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
+    inline = isinstance(xml, str) and xml.lstrip().startswith("<")
+    # MuJoCo's own way with warnings is standard error and a file in the working directory.
+    mujoco.set_mju_user_warning(_LOGGER.debug)
+    try:
+        return mujoco.MjModel.from_xml_string(xml) if inline else mujoco.MjModel.from_xml_path(str(xml))
+    except ValueError as error:
+        raise TaskError(f"the MJCF does not parse: {' '.join(str(error).split())}") from error
+    finally:
+        mujoco.set_mju_user_warning(None)
+
+
 @dataclass(frozen=True, eq=False)
 class MujocoSystem(AbstractSystem):
     """A MuJoCo model, `frame_skip` engine steps to one control step.
@@ -137,16 +150,7 @@ class MujocoSystem(AbstractSystem):
         cls, xml: str | Path, frame_skip: int, hidden: int = 0, angles: tuple[int, ...] = ()
     ) -> "MujocoSystem":
         """From MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
-        inline = isinstance(xml, str) and xml.lstrip().startswith("<")
-        # MuJoCo's own way with warnings is standard error and a file in the working directory.
-        mujoco.set_mju_user_warning(_LOGGER.debug)
-        try:
-            model = mujoco.MjModel.from_xml_string(xml) if inline else mujoco.MjModel.from_xml_path(str(xml))
-        except ValueError as error:
-            raise TaskError(f"the MJCF does not parse: {' '.join(str(error).split())}") from error
-        finally:
-            mujoco.set_mju_user_warning(None)
-        return cls(model, frame_skip, hidden, angles)
+        return cls(parse_mjcf(xml), frame_skip, hidden, angles)
 
     @cached_property
     def coordinates(self) -> Coordinates:

@@ -40,8 +40,6 @@ SPACING, EPISODE, START_NOISE, SEARCH = 3, 100, 0.05, 20
 times more states are looked at, at most, to find enough in contact."""
 REPEATS = 5
 """Timed calls, of which the median counts."""
-
-
 _PLANE, _SPHERE, _CAPSULE, _CYLINDER, _BOX = (
     int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("PLANE", "SPHERE", "CAPSULE", "CYLINDER", "BOX")
 )
@@ -222,8 +220,8 @@ def differences(
 ) -> tuple[Float[np.ndarray, "batch directions"], np.ndarray]:
     """The referee's vector-Jacobian product, in the tangent space of positions, and which states sit on a kink."""
     engine = CentralDifferences(model, frame_skip, DIFFERENCE, threads=os.cpu_count() or 1)
-    above, below = engine.displaced(inputs, DIFFERENCE)
-    here = np.concatenate(Engine(model, frame_skip).step(*inputs), axis=1)[:, None]
+    above, below = engine.displaced(inputs)
+    here = np.concatenate(engine.step(*inputs), axis=1)[:, None]
     weights = np.concatenate(cotangents, axis=1, dtype=np.float64)
     forward, backward = (
         np.einsum("bdj,bj->bd", difference / DIFFERENCE, weights) for difference in (above - here, here - below)

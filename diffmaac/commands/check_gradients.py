@@ -3,9 +3,7 @@
 # pyright: reportAttributeAccessIssue=false
 # The names of the `mujoco` module come from a C extension without stubs.
 
-import csv
 import dataclasses
-import importlib.metadata
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +13,10 @@ from typing import TYPE_CHECKING
 import mujoco
 from rich.table import Table
 
+from diffmaac.analysis.record import versions, write_table
 from diffmaac.config import setting
-from diffmaac.errors import SettingError, unknown
-from diffmaac.system import MujocoSystem
+from diffmaac.errors import SettingError, TaskError, unknown
+from diffmaac.system import MujocoSystem, parse_mjcf
 from diffmaac.task import Task, get_task
 
 if TYPE_CHECKING:
@@ -43,16 +42,15 @@ class CheckSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """The table, what to know about it, whether every gradient is right, and the rows of the CSV."""
+    """The table, what to know about it, and whether every gradient is right."""
 
     table: Table
     advice: list[str]
     right: bool
-    rows: list[dict[str, object]]
 
 
 def check(settings: CheckSettings) -> Report:
-    """Raises SettingError where the settings cannot be used, UnsupportedModel where a gradient cannot do the model."""
+    """Raises SettingError where the settings cannot be used, or a gradient cannot do the model."""
     import diffmaac.analysis.gradient_check as checks
 
     gradients = settings.gradient.split(",")
@@ -70,14 +68,12 @@ def check(settings: CheckSettings) -> Report:
         except ValueError as error:
             raise SettingError(f"gradient={name} cannot be checked: {error}") from error
     subject = settings.run or settings.env or settings.model
-    rows = [{"subject": subject, **dataclasses.asdict(result), "right": result.right} for result in results]
     if settings.out:
-        _write(Path(settings.out), rows)
+        _write(Path(settings.out), subject, results)
     return Report(
         table=_table(subject, results),
         advice=[*_advice(results, settings), *checks.advice(model, frame_skip, states)],
         right=all(result.right for result in results),
-        rows=rows,
     )
 
 
@@ -108,9 +104,9 @@ def _subject(settings: CheckSettings) -> "tuple[mujoco.MjModel, int, Controls | 
 
 def _parse(path: str) -> mujoco.MjModel:
     try:
-        return mujoco.MjModel.from_xml_path(path)
-    except ValueError as error:
-        raise SettingError(f"model={path}: the MJCF does not parse: {' '.join(str(error).split())}") from error
+        return parse_mjcf(path)
+    except TaskError as error:
+        raise SettingError(f"model={path}: {error}") from error
 
 
 def _mujoco(task: Task) -> MujocoSystem:
@@ -160,13 +156,10 @@ def _advice(results: "list[GradientCheck]", settings: CheckSettings) -> Iterable
         )
 
 
-def _write(path: Path, rows: list[dict[str, object]]) -> None:
-    names = ("diffmaac", "mujoco", "mujoco-mjx", "jax", "torch")
+def _write(path: Path, subject: str, results: "list[GradientCheck]") -> None:
     where = {
-        "versions": " ".join(f"{name}=={importlib.metadata.version(name)}" for name in names),
+        "versions": versions("diffmaac", "mujoco", "mujoco-mjx", "jax", "torch"),
         "machine": f"{platform.machine()}, {platform.system()}",
     }
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *where], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **where} for row in rows)
+    rows = [{"subject": subject, **dataclasses.asdict(result), "right": result.right} for result in results]
+    write_table(path, [{**row, **where} for row in rows])

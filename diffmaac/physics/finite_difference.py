@@ -78,7 +78,7 @@ class CentralDifferences:
         arrays = [np.asarray(x) for x in inputs_and_cotangents]
         lead, dtype = arrays[0].shape[:-1], arrays[0].dtype
         rows = [_rows(x).astype(np.float64) for x in arrays]
-        after = self.displaced(tuple(rows[:4]), self._eps)
+        after = self.displaced(tuple(rows[:4]))
         slopes = (after[0] - after[1]) / (2 * self._eps)
         gradient = np.einsum("bdj,bj->bd", slopes, np.concatenate(rows[4:], axis=1))
         widths = [self._tangent.nv, *(x.shape[1] for x in rows[1:4])]
@@ -86,13 +86,13 @@ class CentralDifferences:
         gradients = (self._tangent.pull_back(rows[0], position), *rest)
         return tuple(x.reshape(*lead, x.shape[-1]).astype(dtype) for x in gradients)
 
-    def displaced(self, inputs: tuple[np.ndarray, ...], eps: float) -> np.ndarray:
+    def displaced(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """The next states (sign, batch, direction, nq + nv + na) after displacing `inputs` (batch, ...) by +-eps in
         every direction: of the tangent space (nv), qvel, act and ctrl."""
         qpos, *others = inputs
         widths = [self._tangent.nv, *(x.shape[1] for x in others)]
         directions = sum(widths)
-        signed = eps * np.stack([np.eye(directions), -np.eye(directions)])[:, None]
+        signed = self._eps * np.stack([np.eye(directions), -np.eye(directions)])[:, None]
         moves = np.split(signed, np.cumsum(widths)[:-1], axis=-1)  # (2, 1, directions, width)
         batch = (2, len(qpos), directions)
         moved = [self._tangent.displace(qpos[:, None], np.broadcast_to(moves[0], (*batch, widths[0])))]

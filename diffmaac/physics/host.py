@@ -14,7 +14,8 @@ MAX_HOST_DEVICES = 4
 CPU_COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 2}
 """XLA's newer emitters compute a fused value again for each of its uses, which doubles with every link of a kinematic
 chain: Pusher's nine joints took 92 ms for one state in place of 0.7. Without them half_cheetah's, hopper's and ant's
-programs compile in 0.6 to 0.7 of the time and run as fast (0.95 to 1.1). Level 2 runs as fast as 3 and compiles sooner.
+programs compile in 0.5 to 0.7 of the time and run in 1.0 to 1.1 of it (half_cheetah, hopper, ant, with other jobs
+beside). Level 2 runs as fast as 3 and compiles sooner.
 """
 
 

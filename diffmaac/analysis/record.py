@@ -1,0 +1,34 @@
+"""Measurements on disk: tables as CSV, what they were made with, and their place in a page."""
+
+import csv
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def versions(*packages: str) -> str:
+    """`name==version` of installed packages, separated by spaces."""
+    return " ".join(f"{name}=={importlib.metadata.version(name)}" for name in packages)
+
+
+def machine() -> str:
+    """Kind of processor, and number of cores."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A CSV file with the columns of the first row, which all share."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_between(page: Path, markers: tuple[str, str], text: str) -> None:
+    """Replaces what stands between the two `markers` of a text file."""
+    content = page.read_text()
+    before, after = content.split(markers[0])[0], content.split(markers[1])[1]
+    page.write_text(f"{before}{markers[0]}\n\n{text}\n\n{markers[1]}{after}")
