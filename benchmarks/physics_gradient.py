@@ -1,6 +1,6 @@
 """Time and memory of the differentiable step: three gradients, growth with batch and model, the bridge, recomputation.
 
-    python benchmarks/physics_gradient.py [threads=2] [repeats=15] [parts=speed,bridge,growth,memory]
+    python benchmarks/physics_gradient.py [threads=2] [repeats=15] [parts=speed,bridge,growth,compile,memory]
 
 Contact states under random controls, float64 (memory: float32, as in training); medians, in one process for all times
 of a part, what is compared taking turns. Run it on a quiet machine. Writes docs/results/physics_<part>.csv and
@@ -8,12 +8,14 @@ physics_growth.png.
 """
 
 import functools
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,12 @@ from diffmaac.analysis.gradient_check import visited_states
 from diffmaac.analysis.record import machine, versions, write_table
 from diffmaac.config import parse_words
 from diffmaac.physics import (
-    AbstractGradient,
     Engine,
     FiniteDifference,
     ImplicitGradient,
     UnrolledGradient,
     batched_control_step,
+    compiler_options,
 )
 
 RESULTS = Path("docs/results")
@@ -44,8 +46,10 @@ LOCOMOTION = ("half_cheetah", "hopper", "walker2d", "ant")
 PROTOTYPE_MS = {"half_cheetah": (75, 201), "hopper": (126, 592), "walker2d": (250, 586)}
 """Forward, and forward and backward, of the plain composition around `mjx.step` that this library began with, on two
 cores of the same kind."""
-UNROLLED = UnrolledGradient(6)
-"""Six iterations converge on half_cheetah's contact states; the error of the step stands beside its time."""
+UNROLLED = (4, 6, 8, 10, 15, 20)
+"""Iterations to try: the fewest that reach the accuracy of the implicit gradient's step are timed."""
+ACCURACY = 1e-9
+"""Error of the step, in qpos and qvel, that counts as equal to the C engine."""
 BATCHES = (1, 4, 16, 64, 256, 1024)
 HORIZON = 16
 Inputs = tuple[torch.Tensor, ...]
@@ -90,22 +94,34 @@ def milliseconds(*functions: Callable[[], Any], repeats: int) -> list[float]:
 
 def speed(repeats: int) -> list[dict[str, Any]]:
     rows = []
-    gradients: tuple[AbstractGradient, ...] = (ImplicitGradient(), UNROLLED, FiniteDifference())
     for name in LOCOMOTION:
         model, frame_skip = subject(name)
         inputs = states(name, BATCH)
         exact = Engine(model, frame_skip).step(*(inputs[i].numpy() for i in (0, 1, 3, 2)))
+        unrolled = next(
+            gradient
+            for gradient in map(UnrolledGradient, UNROLLED)
+            if gradient.iterations == UNROLLED[-1]
+            or step_error(DifferentiablePhysics(model, frame_skip, gradient), inputs, exact) < ACCURACY
+        )
+        gradients = (ImplicitGradient(), unrolled, FiniteDifference())
         steps = [DifferentiablePhysics(model, frame_skip, gradient) for gradient in gradients]
         both = milliseconds(*(gradient_call(step, inputs) for step in steps), repeats=repeats)
         forward = milliseconds(*(functools.partial(value, step, inputs) for step in steps), repeats=repeats)
         for step, one, two in zip(steps, forward, both, strict=True):
-            found = step(inputs[0].requires_grad_(), *inputs[1:])
-            error = max(float(np.abs(x.detach().numpy() - y).max(initial=0)) for x, y in zip(found, exact, strict=True))
             row = {"model": name, "gradient": str(step.gradient), "batch": BATCH, "forward_ms": round(one, 1)}
             row |= {"forward_backward_ms": round(two, 1), "relative_to_implicit": round(two / both[0], 2)}
             prototype = PROTOTYPE_MS.get(name, (float("nan"),) * 2)[1]
-            rows.append(row | {"prototype_over_this": round(prototype / two, 2), "step_error": f"{error:.0e}"})
+            row |= {"prototype_over_this": round(prototype / two, 2)}
+            rows.append(row | {"step_error": f"{step_error(step, inputs, exact):.0e}"})
+            print(rows[-1], flush=True)
     return rows
+
+
+def step_error(step: DifferentiablePhysics, inputs: Inputs, exact: Sequence[np.ndarray]) -> float:
+    """Of MJX where that is what is differentiated: `step` without gradients takes the C engine."""
+    found = step(inputs[0].clone().requires_grad_(), *inputs[1:])
+    return max(float(np.abs(x.detach().numpy() - y).max(initial=0)) for x, y in zip(found, exact, strict=False))
 
 
 def value(step: DifferentiablePhysics, inputs: Inputs) -> Any:
@@ -122,8 +138,9 @@ def bridge(repeats: int) -> list[dict[str, Any]]:
         with jax.enable_x64(True):
             arrays = tuple(jax.numpy.asarray(inputs[i].numpy()) for i in (0, 1, 3, 2))
         step = batched_control_step(model, frame_skip)
-        forward = jax.jit(lambda *arrays, step=step: jax.vjp(step, *arrays))
-        backward = jax.jit(lambda pullback, cotangents: pullback(cotangents))
+        jit = functools.partial(jax.jit, compiler_options=compiler_options())
+        forward = jit(lambda *arrays, step=step: jax.vjp(step, *arrays))
+        backward = jit(lambda pullback, cotangents: pullback(cotangents))
 
         def pure(arrays=arrays, forward=forward, backward=backward) -> Any:
             with jax.enable_x64(True):
@@ -176,13 +193,42 @@ def draw_growth(rows: list[dict[str, Any]]) -> None:
     figure.savefig(RESULTS / "physics_growth.png", dpi=150)
 
 
+def compiling(repeats: int) -> list[dict[str, Any]]:
+    """Seconds until the first value and the first gradient, each model in processes of its own: cold, then warm."""
+    rows = []
+    for name in LOCOMOTION:
+        with tempfile.TemporaryDirectory() as cache:
+            for state in ("cold", "warm"):
+                forward, backward = measured_apart(f"compile={name}", DIFFMAAC_CACHE=cache)
+                row = {"model": name, "batch": BATCH, "cache": state, "forward_s": round(forward, 1)}
+                rows.append(row | {"backward_s": round(backward, 1)})
+                print(rows[-1], flush=True)
+    return rows
+
+
+def compile_once(name: str) -> None:
+    """Seconds of the first forward and the first backward pass in this process: tracing, compiling, running."""
+    step, inputs = DifferentiablePhysics(*subject(name), "implicit"), states(name, BATCH)
+    start = time.perf_counter()
+    outputs = step(*(x.requires_grad_() for x in inputs[:3]))
+    middle = time.perf_counter()
+    torch.autograd.grad([x.sum() for x in outputs], inputs[:3])
+    print(middle - start, time.perf_counter() - middle)
+
+
+def measured_apart(*words: str, **environment: str) -> tuple[float, float]:
+    """The two numbers that this file prints last when called with `words`."""
+    command = [sys.executable, __file__, *words]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **environment})
+    first, second = (float(word) for word in output.stdout.split()[-2:])
+    return first, second
+
+
 def memory(repeats: int) -> list[dict[str, Any]]:
     """Peak memory of forward and backward over HORIZON control steps, each in a process of its own."""
     rows = []
     for horizon, remat in ((1, False), (HORIZON, False), (HORIZON, True)):
-        command = [sys.executable, __file__, f"horizon={horizon}", f"remat={str(remat).lower()}"]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        peak, ms = (float(word) for word in output.split()[-2:])
+        peak, ms = measured_apart(f"horizon={horizon}", f"remat={str(remat).lower()}")
         rows.append(
             {
                 "model": "half_cheetah",
@@ -226,13 +272,17 @@ def write(part: str, rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    settings = {"threads": 2, "repeats": 15, "parts": "speed,bridge,growth,memory", **parse_words(sys.argv[1:])}
+    settings = {"threads": 2, "repeats": 15, "parts": "speed,bridge,growth,compile,memory", **parse_words(sys.argv[1:])}
     torch.set_num_threads(settings["threads"])
     if "horizon" in settings:
         memory_once(settings["horizon"], settings["remat"])
         return
+    if "compile" in settings:
+        compile_once(settings["compile"])
+        return
+    functions = {"speed": speed, "bridge": bridge, "growth": growth, "compile": compiling, "memory": memory}
     for part in settings["parts"].split(","):
-        write(part, {"speed": speed, "bridge": bridge, "growth": growth, "memory": memory}[part](settings["repeats"]))
+        write(part, functions[part](settings["repeats"]))
 
 
 if __name__ == "__main__":

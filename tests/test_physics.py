@@ -33,6 +33,7 @@ from diffmaac.physics import (
 )
 from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
 from diffmaac.physics.host import CPU_COMPILER_OPTIONS
+from diffmaac.physics.linear import solve
 from diffmaac.physics.tangent import TangentSpace
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -402,6 +403,34 @@ def test_pulled_back_gradients_have_the_same_directional_derivative() -> None:
     np.testing.assert_allclose((pulled * change).sum(1), (gradient * displacement).sum(1), rtol=1e-8)
     np.testing.assert_allclose((pulled * qpos)[:, 3:7].sum(1), 0, atol=1e-14)
     np.testing.assert_allclose(tangent.project(qpos, pulled), gradient, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_linear_systems_are_solved_and_differentiated_as_by_lapack(n: int) -> None:
+    rng = np.random.default_rng(n)
+    root = rng.normal(size=(n, n))
+    spd = root @ root.T + np.eye(n)
+    skew = root - root.T
+    rhs, cotangent = rng.normal(size=(2, n))
+    with jax.enable_x64(True):
+        for matrix, symmetric in ((spd, True), (spd, False), (spd + skew, False)):
+            value, pullback = jax.vjp(
+                lambda matrix, rhs, symmetric=symmetric: solve(matrix, rhs, symmetric), jnp.asarray(matrix), rhs
+            )
+            expected, expected_pullback = jax.vjp(jnp.linalg.solve, jnp.asarray(matrix), rhs)
+            np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-13)
+            for found, wanted in zip(pullback(cotangent), expected_pullback(cotangent), strict=True):
+                np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("integrator", ["Euler", "implicitfast", "RK4"])
+def test_no_program_calls_lapack(integrator: str) -> None:
+    """Its kernels wait for XLA's threads on XLA's threads, and hang where there are few (see `physics.linear`)."""
+    step = batched_control_step(load(PENDULUM, integrator), 1)
+    arrays = [np.zeros((2, width), np.float32) for width in (1, 1, 0, 1)]
+    text = jax.jit(lambda *arrays: jax.vjp(step, *arrays)[1](step(*arrays))).lower(*arrays).as_text()
+    assert "while" in text
+    assert "custom_call" not in text
 
 
 @pytest.mark.parametrize("make", [lambda: UnrolledGradient(0), lambda: FiniteDifference(0.0)])

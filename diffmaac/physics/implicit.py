@@ -8,11 +8,11 @@ import dataclasses
 import mujoco
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
-from jax.scipy.linalg import cho_factor, cho_solve
 from mujoco import mjx
 
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.integrator import SOLUTION
+from diffmaac.physics.linear import solve
 from diffmaac.physics.solver import constraint_problem, force_law, hessian, minimise, residual
 from diffmaac.physics.step import control_step
 
@@ -50,8 +50,7 @@ def _solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     fixed = lax.stop_gradient(problem)
     solution = checkpoint_name(minimise(fixed, lax.stop_gradient(data.qacc_warmstart)), SOLUTION)
     law = force_law(fixed, fixed.jacobian @ solution - fixed.reference)
-    factor = cho_factor(hessian(fixed, law))
     change = residual(problem, solution)
-    qacc = solution - cho_solve(factor, change - lax.stop_gradient(change))
+    qacc = solution - solve(hessian(fixed, law), change - lax.stop_gradient(change), symmetric=True)
     # At the root the constraint force is what the smooth forces leave over: no second derivative of the force law.
     return data.replace(qacc=qacc, qfrc_constraint=problem.mass @ qacc - problem.qfrc_smooth)

@@ -10,6 +10,8 @@ from jax import Array
 from jaxtyping import Int
 from mujoco import mjx
 
+from diffmaac.physics.linear import solve
+
 Carry: TypeAlias = tuple[Array, Array, Array, Array]
 """(qpos, qvel, act, qacc_warmstart): all that a time step hands on. A whole `mjx.Data` fails as a float64 carry."""
 
@@ -35,13 +37,23 @@ def _rematerialised(function: Callable) -> Callable:
 
 
 def one_stage(integrate: Callable, model: mjx.Model, forward: Forward, carry: Carry) -> Carry:
-    """One evaluation of the forward dynamics, then `mjx.euler` (joint damping implicit) or `mjx.implicit`."""
+    """One evaluation of the forward dynamics, then `integrate`: `euler` or `implicit_fast`."""
 
     def advance(*carry: Array) -> Carry:
         data = integrate(model, forward(*carry))
         return data.qpos, data.qvel, data.act, data.qacc_warmstart
 
     return _rematerialised(advance)(*carry)
+
+
+def euler(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """Semi-implicit Euler, joint damping implicit: `mjx.euler`, its linear system solved without LAPACK."""
+    disabled = model.opt.disableflags & (mjx.DisableBit.EULERDAMP | mjx.DisableBit.DAMPER)
+    if disabled or not np.asarray(model.dof_damping).any():
+        return mjx.euler(_undamped(model), data)
+    matrix = mjx.full_m(model, data) + model.opt.timestep * jnp.diag(model.dof_damping)
+    qacc = solve(matrix, data.qfrc_smooth + data.qfrc_constraint, symmetric=True)
+    return mjx.euler(_undamped(model), data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
 
 
 def implicit_fast(model: mjx.Model, data: mjx.Data) -> mjx.Data:
@@ -63,7 +75,7 @@ def implicit_fast(model: mjx.Model, data: mjx.Data) -> mjx.Data:
         columns = jax.vmap(lambda tangent: jax.jvp(bias, (data.qvel,), (tangent,))[1])(tangents)
         derivative = derivative.at[dofs[:, :, None], dofs[:, None, :]].add(-columns[:, dofs].transpose(1, 2, 0))
     matrix = mjx.full_m(model, data) - model.opt.timestep * derivative
-    qacc = jnp.linalg.solve(matrix, data.qfrc_smooth + data.qfrc_constraint)
+    qacc = solve(matrix, data.qfrc_smooth + data.qfrc_constraint)
     return mjx.euler(_undamped(model), data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
 
 

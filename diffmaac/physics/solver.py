@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Bool, Float, Int
 from mujoco import mjx
+
+from diffmaac.physics.linear import solve
 
 MAX_ITERATIONS = 20
 """Newton iterations. The loop ends when the active set repeats; six were enough for 256 half_cheetah contact states
@@ -67,7 +68,7 @@ class ForceLaw(NamedTuple):
 
 
 def constraint_problem(model: mjx.Model, data: mjx.Data) -> ConstraintProblem:
-    """Reads the problem from `data`, after `mjx.make_constraint` and `mjx.fwd_acceleration`.
+    """Reads the problem from `data`, after `mjx.make_constraint` and the smooth acceleration.
 
     The constraint rows live in `Data._impl`: MJX 3.17 warns (DeprecationWarning) when they are read any other way.
     """
@@ -229,7 +230,7 @@ def _newton_step(problem: ConstraintProblem, qacc: Float[Array, " nv"]) -> tuple
     law = force_law(problem, x)
     inertial = problem.mass @ qacc - problem.qfrc_smooth
     gradient = inertial - problem.jacobian.T @ law.force
-    direction = -cho_solve(cho_factor(hessian(problem, law)), gradient)
+    direction = -solve(hessian(problem, law), gradient, symmetric=True)
     slope, bend = direction @ inertial, direction @ problem.mass @ direction
     length = _line_search(problem, x, problem.jacobian @ direction, slope, bend)
     qacc = qacc + length * direction

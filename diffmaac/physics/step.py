@@ -19,16 +19,26 @@ from mujoco import mjx
 from diffmaac.physics.contact import correct_contacts
 from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
-from diffmaac.physics.integrator import Carry, implicit_fast, one_stage, rk4
+from diffmaac.physics.integrator import Carry, euler, implicit_fast, one_stage, rk4
+from diffmaac.physics.linear import solve as solve_linear
 
 Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
 
-_POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature, mjx.factor_m)
+_POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature)
 _CONSTRAINTS = (mjx.collision, correct_contacts, mjx.make_constraint, mjx.transmission)
-_FORCES = (mjx.fwd_velocity, mjx.fwd_actuation, mjx.fwd_acceleration)
+
+
+def _smooth_acceleration(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """`mjx.fwd_acceleration` without LAPACK, and without forces applied from outside, which there are none of."""
+    force = data.qfrc_passive - data.qfrc_bias + data.qfrc_actuator
+    acceleration = solve_linear(mjx.full_m(model, data), force, symmetric=True)
+    return data.replace(qfrc_smooth=force, qacc_smooth=acceleration)
+
+
+_FORCES = (mjx.fwd_velocity, mjx.fwd_actuation, _smooth_acceleration)
 _STAGES = (*_POSITION, *_CONSTRAINTS, *_FORCES)
-"""`mjx.forward` up to the solver, without cameras, lights and sensors: no force depends on them."""
+"""`mjx.forward` up to the solver, without what no force depends on (cameras, lights, sensors) and without LAPACK."""
 
 
 class UnsupportedModel(ValueError):
@@ -57,7 +67,7 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
         def time_step(carry: Carry, _: None) -> tuple[Carry, None]:
             if model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
                 return rk4(mjx_model, blank, forward, carry), None
-            advance = implicit_fast if model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST else mjx.euler
+            advance = implicit_fast if model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST else euler
             return one_stage(advance, mjx_model, forward, carry), None
 
         # The solver finds the same optimum from every start; zeros make the step a function of the state alone.
