@@ -46,7 +46,7 @@ _PLANE, _SPHERE, _CAPSULE, _CYLINDER, _BOX = (
 EXACT_PAIRS = {
     *((_PLANE, other) for other in (_SPHERE, _CAPSULE, _CYLINDER, _BOX)),
     *((_SPHERE, other) for other in (_SPHERE, _CAPSULE)),
-    (_CAPSULE, _CAPSULE),
+    *((_CAPSULE, other) for other in (_CAPSULE, _CYLINDER)),
 }
 """Pairs of geom types whose contacts are the C engine's, here or in MJX."""
 

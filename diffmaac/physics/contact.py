@@ -1,34 +1,43 @@
 """Contacts as the C engine has them, where MJX places them a little otherwise.
 
-A capsule's frame on a plane, the corners of a box on a plane, and the nearest points of spheres and capsules.
+A capsule's frame on a plane, the corners of a box on a plane, and the nearest points of spheres, capsules and of a
+capsule and a cylinder.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
-PLANE, SPHERE, CAPSULE, BOX = (
-    int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("PLANE", "SPHERE", "CAPSULE", "BOX")
+PLANE, SPHERE, CAPSULE, CYLINDER, BOX = (
+    int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("PLANE", "SPHERE", "CAPSULE", "CYLINDER", "BOX")
 )
 """As integers: a JAX array and an enum of MuJoCo are never equal."""
 CORNERS = np.array([[(1 if i & bit else -1) for bit in (1, 2, 4)] for i in range(8)], float)
 """The corners of a box of half size 1, in the order in which the C engine tries them."""
+AWAY = 1e3
+"""Distance [m] to which geoms are moved whose contacts are not wanted."""
 FAR = 1.0
 """Distance [m] given to a contact that there is not."""
 NOTHING = 1e-12
 """Length [m] below which a vector has no direction, and MJX's contact is kept."""
+ENDS = 1e-9
+"""Share of a segment at its ends within which its nearest point counts as the end itself."""
+HALVINGS = 60
+"""Of the interval in which the nearest point of a segment lies: to the last bit of float64."""
 PARALLEL = 100.0
 """Axes count as parallel where the squared sine between them is below so many roundings."""
 
 
 def correct_contacts(model: mjx.Model, data: mjx.Data) -> mjx.Data:
-    """All corrections of this file. Belongs between `mjx.collision` and `mjx.make_constraint`."""
-    for correct in (align_capsule_frames, take_box_corners, meet_capsules):
+    """All corrections of this file. Belongs between `collide` and `mjx.make_constraint`."""
+    for correct in (align_capsule_frames, take_box_corners, meet_capsules, meet_cylinders):
         data = correct(model, data)
     return data
 
@@ -62,8 +71,7 @@ def take_box_corners(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     if not _may_touch(model, contact, PLANE, BOX):
         return data
     plane, box = contact.geom[:, 0], contact.geom[:, 1]
-    same_pair = (contact.geom[:, None] == contact.geom[None]).all(-1)
-    slot = jnp.tril(same_pair, -1).sum(1)  # which of its pair's contacts a row is
+    slot = _slot(contact)
     normal = data.geom_xmat[plane][:, :, 2]
     size = jnp.asarray(model.geom_size)[box]
     corners = jnp.einsum("cij,ckj->cki", data.geom_xmat[box], CORNERS.astype(size.dtype) * size[:, None])
@@ -113,10 +121,111 @@ def meet_capsules(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     square = (difference**2).sum(1)
     mended = (square > NOTHING**2) & _between(model, contact, CAPSULE, CAPSULE) & ~parallel
     mended |= (square > NOTHING**2) & _between(model, contact, SPHERE, CAPSULE)
-    length = jnp.sqrt(jnp.where(mended, square, 1.0))
+    return _placed(data, mended, nearest_1, difference, (size[first, 0], size[second, 0]))
+
+
+def meet_cylinders(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """Places the contact of a capsule with a cylinder between the nearest points of the axis of one and the other.
+
+    MJX takes gradient steps on signed distances from two starts, stops up to a millimetre short, and counts both ends,
+    where the C engine has one contact. The square of the distance from a point of a segment to a convex body is convex
+    along the segment, so its minimum is found by halving; that point's derivative is the implicit function theorem's.
+    Where the axis itself is inside the cylinder, MJX's contacts are kept.
+    """
+    rows: Any = data._impl
+    contact = rows.contact
+    if not _may_touch(model, contact, CAPSULE, CYLINDER):
+        return data
+    capsule, cylinder = contact.geom[:, 0], contact.geom[:, 1]
+    size = jnp.asarray(model.geom_size)
+    radius, half = size[cylinder, 0], size[cylinder, 1]
+    turn = data.geom_xmat[cylinder]
+    centre = jnp.einsum("cji,cj->ci", turn, data.geom_xpos[capsule] - data.geom_xpos[cylinder])
+    axis = jnp.einsum("cji,cj->ci", turn, data.geom_xmat[capsule][:, :, 2])
+
+    def beyond(along: Array) -> Array:
+        """From the nearest point of the cylinder to the axis's point there, in the cylinder's frame."""
+        point = centre + along[:, None] * axis
+        square = (point[:, :2] ** 2).sum(1)
+        reach = jnp.sqrt(jnp.where(square > NOTHING**2, square, 1.0))
+        outside = jnp.where(square > radius**2, 1 - radius / reach, 0.0)
+        height = point[:, 2] - jnp.clip(point[:, 2], -half, half)
+        return jnp.concatenate([outside[:, None] * point[:, :2], height[:, None]], axis=1)
+
+    def slope(along: Array) -> Array:
+        """Half the derivative of the squared distance along the axis; increasing."""
+        return (beyond(along) * axis).sum(1)
+
+    along = _root(slope, size[capsule, 1])
+    gap = beyond(along)
+    difference = -jnp.einsum("cij,cj->ci", turn, gap)
+    nearest = data.geom_xpos[capsule] + along[:, None] * data.geom_xmat[capsule][:, :, 2]
+    mended = _between(model, contact, CAPSULE, CYLINDER) & ((difference**2).sum(1) > NOTHING**2)
+    data = _placed(data, mended, nearest, difference, (size[capsule, 0], jnp.zeros_like(radius)))
+    distance = data._impl.contact.dist  # pyright: ignore[reportAttributeAccessIssue]
+    return data.tree_replace({"_impl.contact.dist": jnp.where(mended & (_slot(contact) > 0), FAR, distance)})
+
+
+def collide(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """`mjx.collision`, without the derivative of its search for the nearest points of capsules and cylinders.
+
+    That derivative is not finite where they touch, and not a number times the zero that `meet_cylinders` leaves for it
+    is not a number. So the others are found while the cylinders are far away, and again while the capsules are, and
+    those two types together without a derivative.
+    """
+    found = mjx.collision(model, data)
+    rows: Any = found._impl
+    contact = rows.contact
+    if not _may_touch(model, contact, CAPSULE, CYLINDER):
+        return found
+    types = jnp.asarray(model.geom_type)
+    has_cylinder = (types[contact.geom] == CYLINDER).any(1)
+    both = _between(model, contact, CAPSULE, CYLINDER)
+    without_cylinders, without_capsules = (
+        mjx.collision(model, data.replace(geom_xpos=data.geom_xpos + jnp.where(types == kind, AWAY, 0.0)[:, None]))
+        for kind in (CYLINDER, CAPSULE)
+    )
+
+    def chosen(name: str) -> Array:
+        one, two = (getattr(x._impl.contact, name) for x in (without_cylinders, without_capsules))
+        fixed = jax.lax.stop_gradient(getattr(contact, name))
+        shape = (-1,) + (1,) * (fixed.ndim - 1)
+        return jnp.where(both.reshape(shape), fixed, jnp.where(has_cylinder.reshape(shape), two, one))
+
+    return found.tree_replace({f"_impl.contact.{name}": chosen(name) for name in ("dist", "pos", "frame")})
+
+
+def _root(function: Callable[[Array], Array], half: Float[Array, " contacts"]) -> Float[Array, " contacts"]:
+    """Where an increasing function is zero between -half and half, else the nearer end; differentiable."""
+
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        below = function(middle) < 0
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (-half, half))
+    found = jax.lax.stop_gradient(0.5 * (low + high))
+    value, rise = jax.jvp(function, (found,), (jnp.ones_like(found),))
+    rise = jax.lax.stop_gradient(rise)
+    inside = (jnp.abs(found) < half * (1 - ENDS)) & (rise > NOTHING)
+    return found - jnp.where(inside, (value - jax.lax.stop_gradient(value)) / jnp.where(inside, rise, 1.0), 0.0)
+
+
+def _placed(
+    data: mjx.Data,
+    mended: Bool[Array, " contacts"],
+    nearest: Float[Array, "contacts 3"],
+    difference: Float[Array, "contacts 3"],
+    radii: tuple[Float[Array, " contacts"], Float[Array, " contacts"]],
+) -> mjx.Data:
+    """The `mended` contacts lie between `nearest`, on the first geom's core, and a point of the second's."""
+    rows: Any = data._impl
+    contact = rows.contact
+    length = jnp.sqrt(jnp.where(mended, (difference**2).sum(1), 1.0))
     normal = difference / length[:, None]
-    distance = length - size[first, 0] - size[second, 0]
-    position = nearest_1 + (size[first, 0] + 0.5 * distance)[:, None] * normal
+    distance = length - radii[0] - radii[1]
+    position = nearest + (radii[0] + 0.5 * distance)[:, None] * normal
     return data.tree_replace(
         {
             "_impl.contact.dist": jnp.where(mended, distance, contact.dist),
@@ -132,6 +241,12 @@ def _frame(normal: Float[Array, "contacts 3"]) -> Float[Array, "contacts 3 3"]:
     upright = jnp.abs(normal[:, 1:2]) < 0.5
     tangent, _ = _projection(jnp.where(upright, y, z), normal)
     return jnp.stack([normal, tangent, jnp.cross(normal, tangent)], axis=1)
+
+
+def _slot(contact: Any) -> Int[Array, " contacts"]:
+    """Which of its pair's contacts a row is."""
+    same_pair = (contact.geom[:, None] == contact.geom[None]).all(-1)
+    return jnp.tril(same_pair, -1).sum(1)
 
 
 def _may_touch(model: mjx.Model, contact: Any, one: int, other: int) -> bool:

@@ -16,7 +16,7 @@ from jax import Array
 from jaxtyping import Float
 from mujoco import mjx
 
-from diffmaac.physics.contact import correct_contacts
+from diffmaac.physics.contact import collide, correct_contacts
 from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
 from diffmaac.physics.integrator import Carry, euler, implicit_fast, one_stage, rk4
@@ -26,7 +26,7 @@ Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
 
 _POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature)
-_CONSTRAINTS = (mjx.collision, correct_contacts, mjx.make_constraint, mjx.transmission)
+_CONSTRAINTS = (collide, correct_contacts, mjx.make_constraint, mjx.transmission)
 
 
 def _smooth_acceleration(model: mjx.Model, data: mjx.Data) -> mjx.Data:
