@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from diffmaac.commands.check_gradients import CheckSettings
+from diffmaac.commands.gradient_error import GradientErrorSettings
+from diffmaac.commands.model_error import ModelErrorSettings
 from diffmaac.config import GROUPS, describe, parse_command, parse_words
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 
@@ -66,8 +68,30 @@ CHECK_HELP = """Compare a model's step and gradient with MuJoCo's C engine; exit
 \b
 """ + "\n".join(describe(fields(CheckSettings)))
 
+GRADIENT_ERROR_HELP = """Measure the error of the policy gradient against the horizon, and whose fault it is.
+
+\b
+  diffmaac gradient-error env=double_integrator horizons=0,1,2,4,8,16,32 dynamics=learned,true seeds=8
+  diffmaac gradient-error runs/half_cheetah-maac-... horizons=0,1,2,4,8,16
+
+With env= model and critic are trained here, and the references are closed forms. Of a run, learned dynamics are
+compared with the true physics on the run's own states: same critic, same start states, same noise.
+
+\b
+""" + "\n".join(describe(fields(GradientErrorSettings)))
+
+MODEL_ERROR_HELP = """Measure a run's model on held-out real states: predictions, calibration, derivatives.
+
+\b
+  diffmaac model-error runs/half_cheetah-maac-... states=256
+
+\b
+""" + "\n".join(describe(fields(ModelErrorSettings)))
+
 app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 Words = Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", show_default=False)]
+
+RunAndWords = Annotated[list[str] | None, typer.Argument(metavar="[RUN] [NAME=VALUE]...", show_default=False)]
 
 
 @app.callback()
@@ -134,6 +158,31 @@ def check_gradients_command(words: Words = None) -> None:
         typer.echo(line)
     if not report.right:
         raise typer.Exit(1)
+
+
+@app.command("gradient-error", help=GRADIENT_ERROR_HELP)
+def gradient_error_command(words: RunAndWords = None) -> None:
+    from diffmaac.commands.gradient_error import measure
+
+    given = list(words or [])
+    run = given.pop(0) if given and "=" not in given[0] else ""
+    report = measure(run, parse_command(GradientErrorSettings, given))
+    _show(report.table, report.lines, report.files)
+
+
+@app.command("model-error", help=MODEL_ERROR_HELP)
+def model_error_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
+    from diffmaac.commands.model_error import measure
+
+    report = measure(run, parse_command(ModelErrorSettings, words or []))
+    _show(report.table, report.lines, report.files)
+
+
+def _show(table: Table, lines: Iterable[str], files: Iterable[object]) -> None:
+    Console(width=TABLE_WIDTH, soft_wrap=True).print(table, highlight=False)
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"written: {', '.join(map(str, files))}")
 
 
 def _report(result: "Evaluation", criterion: "Criterion | None") -> None:

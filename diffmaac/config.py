@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,10 +20,15 @@ from diffmaac.errors import SettingError, unknown
 
 
 def setting(
-    default: Any, help: str, low: float | None = None, high: float | None = None, choices: Iterable[str] = ()
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Iterable[str] = (),
+    words: Iterable[str] = (),
 ) -> Any:
-    """A dataclass field with its meaning and its allowed values (bounds inclusive)."""
-    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
+    """A dataclass field with its meaning and its allowed values: bounds (inclusive), choices, words beside numbers."""
+    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "words": tuple(words)}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -34,7 +39,10 @@ class RunSettings:
     """What is run, and where."""
 
     env: str = setting("pendulum", "task to train on (`diffmaac envs` lists them)")
-    dynamics: str = setting("learned", "what the gradient flows through", choices=("learned", "true"))
+    dynamics: str = setting("learned", "what the gradient flows through", choices=("learned", "true", "mixed"))
+    mixed_values: str = setting(
+        "true", "whose states dynamics=mixed visits; the derivatives are the other's", choices=("learned", "true")
+    )
     algorithm: str = setting("maac", "algorithm", choices=("maac", "sac"))
     preset: str = setting("quick", "settings to start from", choices=("paper", "quick"))
     seed: int = setting(0, "seed of every random stream", 0, 2**31 - 1)
@@ -48,7 +56,10 @@ class RunSettings:
 class AgentSettings:
     """Policy, critic and the objectives that train them."""
 
-    horizon: int = setting(4, "H, dynamics steps that the policy gradient backpropagates through; 0 is SAC's actor", 0)
+    horizon: int | str = setting(
+        4, "H, dynamics steps that the policy gradient backpropagates through; 0 is SAC's actor", 0, words=("auto",)
+    )
+    auto_horizons: list[int] = setting([0, 1, 2, 4, 8], "horizons among which horizon=auto chooses each epoch", 0)
     samples: int = setting(5, "trajectories for each start state of the actor's objective", 1)
     batch_size: int = setting(256, "transitions in a critic batch", 1)
     actor_batch_size: int = setting(256, "start states in an actor batch, at most batch_size", 1)
@@ -111,6 +122,7 @@ class ReportSettings:
     eval_episodes: int = setting(3, "episodes of an evaluation", 1)
     final_episodes: int = setting(10, "episodes of the evaluation after training", 1)
     tensorboard: bool = setting(True, "write TensorBoard events beside metrics.csv")
+    log_model_error: bool = setting(False, "log eps_f, the error of the model's derivatives, every five epochs")
 
 
 @dataclass(frozen=True)
@@ -236,10 +248,12 @@ def to_yaml(settings: Settings) -> str:
 
 def _convert_one(f: dataclasses.Field, value: Any) -> Any:
     name, choices = f.name, f.metadata["choices"]
+    if value in f.metadata["words"]:
+        return value
     if isinstance(value, bool) and "true" in choices:  # YAML reads the word `true` as a boolean
         value = str(value).lower()
     try:
-        schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", f.type)]))
+        schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", _value_type(f))]))
         typed = OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]  # type: ignore[index,call-overload]
     except OmegaConfBaseException as error:
         raise SettingError(f"{name}={value!r}: must be of type {_type_name(f)}. {f.metadata['help']}.") from error
@@ -254,6 +268,11 @@ def _convert_one(f: dataclasses.Field, value: Any) -> Any:
     return typed
 
 
+def _value_type(f: dataclasses.Field) -> Any:
+    """The type of a setting, words aside."""
+    return next(kind for kind in get_args(f.type) if kind is not str) if f.metadata["words"] else f.type
+
+
 def allowed_range(f: dataclasses.Field) -> str:
     """The allowed values of a setting, in words; empty where everything of its type is allowed."""
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
@@ -261,7 +280,8 @@ def allowed_range(f: dataclasses.Field) -> str:
         return "|".join(choices)
     if low is not None and high is not None:
         return f"between {low} and {high}"
-    return f"at least {low}" if low is not None else ""
+    words = "".join(f" or {word}" for word in f.metadata["words"])
+    return f"at least {low}{words}" if low is not None else ""
 
 
 def _check_together(settings: Settings) -> None:
@@ -276,13 +296,15 @@ def _check_together(settings: Settings) -> None:
         raise SettingError(
             f"imagined_states={data.imagined_states}: must be at least the longest rollout, {data.rollout_length[-1]}."
         )
+    if agent.horizon == "auto" and not agent.auto_horizons:
+        raise SettingError("auto_horizons=[]: horizon=auto needs at least one to choose, for example [0,1,2,4,8].")
     for name, pair in (("rollout_length", data.rollout_length), ("rollout_ramp", data.rollout_ramp)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise SettingError(f"{name}={pair}: must be two numbers, the first not above the second.")
 
 
 def _type_name(f: dataclasses.Field) -> str:
-    return {int: "int", float: "float", str: "str", bool: "bool"}.get(f.type, str(f.type))  # type: ignore[call-overload]
+    return {int: "int", float: "float", str: "str", bool: "bool"}.get(_value_type(f), str(f.type))  # type: ignore[call-overload]
 
 
 def _first_line(error: BaseException) -> str:

@@ -33,9 +33,11 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     """
     task = get_task(env)
     given = convert({**given, "env": task.name})
-    chosen = {name: given.get(name, default_of(name)) for name in ("preset", "dynamics", "algorithm")}
+    chosen = {name: given.get(name, default_of(name)) for name in ("preset", "dynamics", "mixed_values", "algorithm")}
     fixed = ALGORITHMS[chosen["algorithm"]]
-    through_truth = chosen["dynamics"] == "true" and uses_dynamics(fixed)
+    differentiated = {"mixed": "learned" if chosen["mixed_values"] == "true" else "true"}
+    derivatives = differentiated.get(chosen["dynamics"], chosen["dynamics"])
+    through_truth = derivatives == "true" and uses_dynamics(fixed)
     keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if through_truth else [])
     layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
     for name, value in fixed.items():

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.errors import DivergenceError
-from diffmaac.nn import SquashedGaussianPolicy
+from diffmaac.nn import AbstractPolicy
 from diffmaac.replay import concatenate
 from diffmaac.task import Task
 from diffmaac.types import Transition
@@ -17,7 +17,7 @@ ROWS_PER_MEMBER = 512
 
 @torch.no_grad()
 def imagine(
-    policy: SquashedGaussianPolicy,
+    policy: AbstractPolicy,
     dynamics: AbstractDynamics,
     task: Task,
     start: Float[Tensor, "batch obs"],

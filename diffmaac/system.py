@@ -15,6 +15,11 @@ from torch import Tensor
 from diffmaac.errors import DivergenceError, TaskError
 
 _LOGGER = logging.getLogger(__name__)
+_CONSTANTS = (
+    *("body_mass", "body_inertia", "body_pos", "geom_type", "geom_size", "geom_pos", "geom_friction", "jnt_axis"),
+    *("jnt_range", "jnt_stiffness", "dof_damping", "dof_armature", "actuator_gear", "actuator_ctrlrange"),
+)
+"""Arrays of an `MjModel` that tell an edited robot from the one that it was."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,10 @@ class AbstractSystem(abc.ABC):
     @abc.abstractmethod
     def simulator(self) -> AbstractSimulator: ...
 
+    @abc.abstractmethod
+    def constants(self) -> list[np.ndarray]:
+        """The numbers that the motion depends on, to tell one system from another."""
+
 
 def parse_mjcf(xml: str | Path) -> mujoco.MjModel:
     """The model of an MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
@@ -169,6 +178,9 @@ class MujocoSystem(AbstractSystem):
         """Offset and factor, each (nu,): ctrl = offset + factor * action."""
         low, high = self.model.actuator_ctrlrange.T
         return (high + low) / 2, (high - low) / 2
+
+    def constants(self) -> list[np.ndarray]:
+        return [np.asarray(getattr(self.model, name), float) for name in _CONSTANTS] + [np.array(self.dt)]
 
     def engine_model(self) -> mujoco.MjModel:
         """A copy of the model that stays where it diverged, where MuJoCo's default would silently reset it."""
@@ -237,6 +249,9 @@ class LinearSystem(AbstractSystem):
     @property
     def dt(self) -> float:
         return self.seconds
+
+    def constants(self) -> list[np.ndarray]:
+        return [self.A, self.B, np.array(self.dt)]
 
     def simulator(self) -> "LinearSimulator":
         return LinearSimulator(self)

@@ -1,5 +1,6 @@
 """Tasks: what is to be controlled, and what for. And the registry that finds them by name."""
 
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -80,6 +81,18 @@ class Task:
         from diffmaac.env import TaskEnv  # the environment is built on tasks
 
         return TaskEnv(self)
+
+    def fingerprint(self) -> str:
+        """A hash of what the task is made of: its motion, sizes, episode, and its reward at sixteen fixed points."""
+        rng = np.random.default_rng(0)
+        obs = torch.from_numpy(rng.normal(size=(16, self.obs_size)))
+        action = torch.from_numpy(rng.uniform(-1, 1, (16, self.action_size)))
+        with torch.no_grad():
+            rewards = self.reward(obs, action).double().numpy()
+        # Six digits: rewards may differ in the last ones from machine to machine.
+        numbers = [f"{x:.5e}" for array in (*self.system.constants(), rewards) for x in np.ravel(array)]
+        words = [self.name, str(self.obs_size), str(self.action_size), str(self.episode_steps), *numbers]
+        return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
     def check(self) -> None:
         """Raises TaskError where start states or reward cannot be used, saying what came back."""

@@ -9,6 +9,9 @@ from torch import Tensor
 Reward = Callable[[Tensor, Tensor], Tensor]
 """``reward(obs_t, action_t) -> reward_t``: (*batch, obs), (*batch, action) -> (*batch), differentiable."""
 
+QFunction = Callable[[Tensor, Tensor], Tensor]
+"""``q(obs_t, action_t) -> values``: (*batch, obs), (*batch, action) -> (critics, *batch), differentiable."""
+
 
 class Transition(NamedTuple):
     """A batch of transitions, time in the names.

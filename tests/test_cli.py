@@ -21,7 +21,7 @@ def run(*arguments: str, capsys) -> tuple[int, str, str]:
 BAD = {
     "train env=pendlum": "Did you mean 'pendulum'? There are: ant, cartpole",
     "train env=pendulum algorithm=mac": "Did you mean 'maac'?",
-    "train dynamics=tru": "Did you mean 'true'? There are: learned, true.",
+    "train dynamics=tru": "Did you mean 'true'? There are: learned, mixed, true.",
     "train preset=quik": "Did you mean 'quick'?",
     "train horizont=3": "Did you mean 'horizon'?",
     "train horizon=-1": "must be at least 0",

@@ -40,11 +40,25 @@ def test_differentiable_mujoco(tmp_path, capsys):
     assert sum(last) < 0.9 * sum(first)
 
 
+def test_gradient_error_vs_horizon(tmp_path, capsys):
+    figure = example("gradient_error_vs_horizon").main(["seeds=1", "horizons=0,2", "transitions=200"], tmp_path)
+    assert figure.stat().st_size > 10_000
+    assert "Monte Carlo error" in capsys.readouterr().out
+
+
+def test_model_gradient_accuracy(tmp_path, capsys):
+    files = example("model_gradient_accuracy").main(words(**TINY), tmp_path / "run")
+    assert all(path.stat().st_size > 0 for path in files)
+    assert "Calibration" in capsys.readouterr().out
+
+
 def test_every_example_is_tested():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {
         "train_learned_vs_true",
         "custom_task",
         "differentiable_mujoco",
+        "gradient_error_vs_horizon",
+        "model_gradient_accuracy",
     }
 
 

@@ -26,6 +26,7 @@ from diffmaac.task import get_task, task_names
 from diffmaac.training import checkpoint
 from diffmaac.training.evaluate import evaluate
 from diffmaac.training.logging import read_metrics
+from diffmaac.training.trainer import Trainer
 from diffmaac.types import Transition
 
 TINY = {
@@ -222,9 +223,9 @@ def test_a_directory_without_a_run_is_named(tmp_path):
 def test_a_task_that_changed_is_named(tmp_path):
     run = tiny(tmp_path / "run", steps=40)
     changed = dataclasses.replace(get_task("pendulum"), name="double_integrator")
-    with pytest.raises(CheckpointError, match="Has the task changed"):
+    with pytest.raises(CheckpointError, match="has changed since"):
         diffmaac.load(run, env=changed)
-    with pytest.raises(CheckpointError, match="does not fit its settings or task"):
+    with pytest.raises(CheckpointError, match="has changed since"):
         diffmaac.train(changed, resume=str(run), steps=80)
 
 
@@ -388,3 +389,21 @@ def test_leaf_names_are_unique_and_explained():
     assert all(f.metadata["help"] for f in FIELDS.values())
     assert all(name in FIELDS for preset in PRESETS.values() for name in preset)
     assert default_of("hidden") is not default_of("hidden")
+
+
+def test_a_run_whose_task_has_changed_is_refused(tmp_path):
+    """The same name and sizes, another reward or another robot: loading, resuming and measuring all say so."""
+    task = diffmaac.get_task("double_integrator")
+    words = {"steps": 40, "random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "tensorboard": False}
+    path = diffmaac.train(task, **words, out=str(tmp_path / "run"), progress=False).path
+    assert diffmaac.load(path, task).step == 40
+    assert isinstance(task.system, diffmaac.LinearSystem)
+    slower = dataclasses.replace(task.system, B=0.5 * task.system.B)
+    for changed in (
+        dataclasses.replace(task, reward=lambda obs, action: 2 * task.reward(obs, action)),
+        dataclasses.replace(task, system=slower),
+        dataclasses.replace(task, episode_steps=31),
+    ):
+        for load in (diffmaac.load, Trainer.load):
+            with pytest.raises(CheckpointError, match="has changed since"):
+                load(path, changed)

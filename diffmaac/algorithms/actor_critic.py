@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.config import AgentSettings
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.errors import DivergenceError
@@ -41,7 +42,8 @@ class ActorCritic:
         init: torch.Generator,
         noise: torch.Generator,
     ):
-        if dynamics is None and (settings.horizon > 0 or settings.critic_target == "steve"):
+        self.horizon = settings.auto_horizons[0] if isinstance(settings.horizon, str) else settings.horizon
+        if dynamics is None and (settings.horizon != 0 or settings.critic_target == "steve"):
             raise ValueError("horizon > 0 and critic_target='steve' need dynamics, got None.")
         self.task, self.settings, self.dynamics, self._noise = task, settings, dynamics, noise
         self.policy = SquashedGaussianPolicy(task.obs_size, task.action_size, settings.hidden, init)
@@ -68,7 +70,7 @@ class ActorCritic:
         """One step of the policy up the pathwise objective from `obs_t` (batch, obs), and of the temperature."""
         s = self.settings
         obs_t = obs_t.repeat_interleave(s.samples, 0) if s.samples > 1 else obs_t
-        noise = sample_pathwise_noise(self.dynamics, s.horizon, len(obs_t), self.task.action_size, self._noise)
+        noise = sample_pathwise_noise(self.dynamics, self.horizon, len(obs_t), self.task.action_size, self._noise)
         alpha = self.log_alpha.detach().exp()
         loss, extra = pathwise_loss(
             self.policy,
@@ -87,6 +89,29 @@ class ActorCritic:
         _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
         return {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
 
+    def choose_horizon(self, obs_t: Tensor) -> Metrics:
+        """Sets `horizon` to the one of `auto_horizons` whose gradient ensemble and critics agree most about.
+
+        Returns the estimated relative error of each, and the choice.
+        """
+        s = self.settings
+        assert self.dynamics is not None
+        alpha = self.log_alpha.detach().exp()
+        spread = gradient_spread(
+            self.policy,
+            self.critics,
+            self.dynamics,
+            self.task.reward,
+            self._discount,
+            obs_t,
+            s.auto_horizons,
+            alpha,
+            self._noise,
+        )
+        self.horizon = s.auto_horizons[int(spread.argmin())]
+        errors = {f"gradient_error_{h}": x for h, x in zip(s.auto_horizons, spread.sqrt(), strict=True)}
+        return {**errors, "horizon": torch.tensor(float(self.horizon))}
+
     def check_finite(self) -> None:
         """Raises DivergenceError where a parameter is no longer finite, so that such a policy is never kept."""
         for parameter in (*self._policy_parameters, *self._critic_parameters, self.log_alpha):
@@ -100,6 +125,7 @@ class ActorCritic:
             "critics": self.critics.state_dict(),
             "target_critics": self.target_critics.state_dict(),
             "log_alpha": self.log_alpha.detach(),
+            "horizon": self.horizon,
             "policy_optimizer": self._policy_optimizer.state_dict(),
             "critic_optimizer": self._critic_optimizer.state_dict(),
             "alpha_optimizer": self._alpha_optimizer.state_dict(),
@@ -112,6 +138,7 @@ class ActorCritic:
         self.target_critics.load_state_dict(state["target_critics"])
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
+        self.horizon = state.get("horizon", self.horizon)
         self._policy_optimizer.load_state_dict(state["policy_optimizer"])
         self._critic_optimizer.load_state_dict(state["critic_optimizer"])
         self._alpha_optimizer.load_state_dict(state["alpha_optimizer"])

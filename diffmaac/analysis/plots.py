@@ -1,11 +1,12 @@
 """Figures. The only place that loads matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from diffmaac.errors import SettingError
@@ -44,5 +45,80 @@ def learning_curve(
         axis.set_title(title)
         axis.set_xlabel("environment steps")
         axis.set_ylabel("undiscounted return of an episode")
+        axis.legend(frameon=False, fontsize=8)
+        figure.savefig(out, dpi=150)
+
+
+def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> None:
+    """Relative gradient error against the horizon, one panel for each reference; bands: two standard errors over seeds.
+
+    `records` are rows of `commands.gradient_error`. Beside the error of learned dynamics stand its two parts.
+    """
+    references = list(dict.fromkeys(record["reference"] for record in records))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6 * len(references) + 0.6, 3.8), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, len(references), sharey=True))
+        for axis, reference in zip(axes, references, strict=True):
+            chosen = [record for record in records if record["reference"] == reference]
+            for name, colour in (("learned", "C0"), ("true", "C1")):
+                _band(axis, [r for r in chosen if r["dynamics"] == name], "relative", colour, "-", f"{name} dynamics")
+            learned = [record for record in chosen if record["dynamics"] == "learned"]
+            if reference == "objective":
+                _band(axis, learned, "model_part", "C2", "--", "learned, its model's part")
+            axis.set_xscale("symlog", base=2, linthresh=1)
+            axis.set_yscale("log")
+            horizons = sorted({record["horizon"] for record in chosen})
+            axis.set_xticks(horizons, [str(horizon) for horizon in horizons])
+            axis.set_xlabel("horizon H [dynamics steps]")
+            axis.set_title(f"against the gradient of the {_REFERENCES[reference]}", fontsize=10)
+        axes[0].set_ylabel("relative error of the policy gradient")
+        axes[0].legend(frameon=False, fontsize=8)
+        figure.savefig(out, dpi=150)
+
+
+_REFERENCES = {"objective": "same J_H, true f and Q", "return": "return"}
+
+
+def _band(axis: Any, records: Sequence[Mapping[str, Any]], column: str, colour: str, style: str, label: str) -> None:
+    """Geometric mean over seeds against the horizon, and the range of a 95 % interval of it (two standard errors).
+
+    Horizons at which the column is zero (a model has no part in H = 0) have no place on a logarithmic axis.
+    """
+    horizons = sorted({record["horizon"] for record in records if record[column] > 0})
+    if not horizons:
+        return
+    logs = [np.log([r[column] for r in records if r["horizon"] == h]) for h in horizons]
+    mean = np.array([x.mean() for x in logs])
+    error = np.array([x.std(ddof=1) / np.sqrt(len(x)) if len(x) > 1 else 0.0 for x in logs])
+    axis.plot(horizons, np.exp(mean), style, color=colour, marker=".", label=label)
+    axis.fill_between(horizons, np.exp(mean - 2 * error), np.exp(mean + 2 * error), color=colour, alpha=0.2, lw=0)
+
+
+def jacobian_error(entries: np.ndarray, obs_size: int, out: str | Path, title: str = "") -> None:
+    """A heat map of the error of the model's derivatives: rows are outputs, columns state, then action."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(6.0, 4.4), layout="constrained")
+        axis = figure.subplots()
+        image = axis.imshow(entries, norm=LogNorm(vmin=1e-2, vmax=max(10.0, float(entries.max()))), cmap="viridis")
+        axis.axvline(obs_size - 0.5, color="white", linewidth=1)
+        axis.set_xlabel("input: observation | action")
+        axis.set_ylabel("output: next observation")
+        axis.set_title(title)
+        figure.colorbar(image, label="error of the derivative, in units of the row's own size")
+        figure.savefig(out, dpi=150)
+
+
+def open_loop(errors: np.ndarray, dt: float, out: str | Path, title: str = "") -> None:
+    """Error of the predicted state against the number of steps: (steps, members), one thin line a member."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+        axis = figure.subplots()
+        steps = np.arange(1, len(errors) + 1)
+        axis.semilogy(steps, errors, color="C0", alpha=0.4, linewidth=0.8)
+        axis.semilogy(steps, errors.mean(1), color="C0", linewidth=2, label="mean of the members")
+        axis.axhline(1.0, color="grey", linewidth=0.8, linestyle=":")
+        axis.set_xlabel(f"steps without correction [{dt:g} s each]")
+        axis.set_ylabel("error of the state [standard deviations]")
+        axis.set_title(title)
         axis.legend(frameon=False, fontsize=8)
         figure.savefig(out, dpi=150)

@@ -12,5 +12,9 @@ from diffmaac.dynamics.learned import (
 from diffmaac.dynamics.learned import (
     LearnedDynamics as LearnedDynamics,
 )
+from diffmaac.dynamics.learned import (
+    held_out_rows as held_out_rows,
+)
 from diffmaac.dynamics.linear import LinearDynamics as LinearDynamics
+from diffmaac.dynamics.mixed import MixedDynamics as MixedDynamics
 from diffmaac.dynamics.true import true_dynamics as true_dynamics

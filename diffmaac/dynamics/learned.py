@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffmaac.config import ModelSettings
@@ -98,8 +98,7 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
         the last. Raises DivergenceError where the loss is not finite.
         """
         x, y = torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
-        index = torch.arange(len(x), dtype=torch.float64, device=x.device)
-        held_out = (index * GOLDEN_RATIO) % 1.0 < self.settings.validation
+        held_out = held_out_rows(len(x), self.settings.validation).to(x.device)
         x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
         self.network.fit_normaliser(x_train, y_train)
         n, size = len(x_train), self.settings.model_batch_size
@@ -145,6 +144,11 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
         mean, _ = self.network(x.expand(self.members, -1, -1))
         target = (y - self.network.y_mean) / self.network.y_std
         return (mean - target).square().mean((1, 2))
+
+
+def held_out_rows(count: int, share: float) -> Bool[Tensor, " count"]:
+    """Which of `count` transitions, in the order in which they were collected, no fit trains on."""
+    return (torch.arange(count, dtype=torch.float64) * GOLDEN_RATIO) % 1.0 < share
 
 
 def _group(member: Int[Tensor, " batch"], members: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """True dynamics of a linear system, in closed form."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,11 +10,16 @@ from diffmaac.system import LinearSystem
 
 
 class LinearDynamics(AbstractDynamics):
-    """``s_tp1 = A s_t + B a_t``, deterministic. Closed-form check: its Jacobians are A and B."""
+    """``s_tp1 = A s_t + B a_t + std * noise``. Closed-form check: its Jacobians are A and B.
 
-    def __init__(self, system: LinearSystem):
+    `std` (obs) is the standard deviation of process noise, independent in each coordinate; without it the system is
+    deterministic, as its environment is.
+    """
+
+    def __init__(self, system: LinearSystem, std: Float[np.ndarray, " obs"] | None = None):
         self._A = torch.from_numpy(system.A.copy())
         self._B = torch.from_numpy(system.B.copy())
+        self._std = None if std is None or not std.any() else torch.from_numpy(std.copy())
 
     @property
     def members(self) -> int:
@@ -21,15 +27,22 @@ class LinearDynamics(AbstractDynamics):
 
     @property
     def stochastic(self) -> bool:
-        return False
+        return self._std is not None
 
-    def sample_noise(self, batch: int, generator: torch.Generator) -> None:
-        return None
+    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
+        if self._std is None:
+            return None
+        gaussian = torch.randn(batch, len(self._A), generator=generator, device=generator.device)
+        return Noise(torch.zeros(batch, dtype=torch.long, device=generator.device), gaussian)
 
     def step(
         self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"], noise: Noise | None = None
     ) -> Float[Tensor, "*batch obs"]:
-        return obs @ self._A.to(obs).T + action @ self._B.to(obs).T
+        after = obs @ self._A.to(obs).T + action @ self._B.to(obs).T
+        if self._std is None or noise is None:
+            return after
+        return after + self._std.to(obs) * noise.gaussian
 
     def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None = None) -> Tensor:
-        return self.step(obs, action)
+        after = self.step(obs, action)
+        return after if self._std is None or gaussian is None else after + self._std.to(obs) * gaussian

@@ -6,12 +6,15 @@ from diffmaac.errors import TaskError
 from diffmaac.system import AbstractSystem, LinearSystem, MujocoSystem
 
 
-def true_dynamics(system: AbstractSystem) -> AbstractDynamics:
-    """The closed form of a linear system, MJX for a MuJoCo model. Raises TaskError where there is neither."""
+def true_dynamics(system: AbstractSystem, gradient: str = "implicit") -> AbstractDynamics:
+    """The closed form of a linear system; MuJoCo's physics, differentiated as `DifferentiablePhysics` says.
+
+    Raises TaskError where there is neither.
+    """
     if isinstance(system, LinearSystem):
         return LinearDynamics(system)
     if isinstance(system, MujocoSystem):
         from diffmaac.dynamics.mjx import MjxDynamics  # JAX is loaded only where it is used
 
-        return MjxDynamics(system)
+        return MjxDynamics(system, gradient)
     raise TaskError(f"there are no true dynamics for a {type(system).__name__}. Use dynamics=learned.")

@@ -1,5 +1,6 @@
-"""The policy: a Gaussian squashed into [-1, 1] by tanh."""
+"""Policies: the interface, a Gaussian squashed into [-1, 1] by tanh, and a linear one for closed forms."""
 
+import abc
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,23 @@ LOG_STD_RANGE = (-20.0, 2.0)
 """Range of the log standard deviation before squashing (Haarnoja et al. 2018, reference code)."""
 
 
-class SquashedGaussianPolicy(nn.Module):
+class AbstractPolicy(nn.Module, abc.ABC):
+    """A reparameterised policy: the action is a differentiable function of state, parameters and noise ~ N(0, I)."""
+
+    action_size: int
+
+    @abc.abstractmethod
+    def sample(
+        self, obs: Float[Tensor, "*batch obs"], noise: Float[Tensor, "*batch action"]
+    ) -> tuple[Float[Tensor, "*batch action"], Float[Tensor, "*batch"]]:
+        """The action that `noise` gives, and its log density [nats]."""
+
+    @abc.abstractmethod
+    def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
+        """The action without noise, used in evaluation."""
+
+
+class SquashedGaussianPolicy(AbstractPolicy):
     """``a = tanh(mean(s) + std(s) * noise)`` with noise ~ N(0, I), reparameterised; the noise is an argument."""
 
     def __init__(self, obs_size: int, action_size: int, hidden: Sequence[int], generator: torch.Generator):
@@ -42,5 +59,27 @@ class SquashedGaussianPolicy(nn.Module):
         return torch.tanh(u), (log_normal - log_squash).sum(-1)
 
     def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
-        """The action of the mean, used in evaluation."""
+        """tanh of the mean."""
         return torch.tanh(self(obs)[0])
+
+
+class LinearGaussianPolicy(AbstractPolicy):
+    """``a = -K s + std * noise``, not squashed: with linear dynamics and quadratic cost its return is a closed form."""
+
+    def __init__(self, gain: Float[Tensor, "action obs"], std: Float[Tensor, " action"]):
+        super().__init__()
+        self.action_size = gain.shape[0]
+        self.gain = nn.Parameter(gain.clone())
+        self.register_buffer("std", std.clone())
+
+    std: Tensor
+
+    def sample(
+        self, obs: Float[Tensor, "*batch obs"], noise: Float[Tensor, "*batch action"]
+    ) -> tuple[Float[Tensor, "*batch action"], Float[Tensor, "*batch"]]:
+        """The action, and its log density; the density's gradient is zero, since the noise does not depend on K."""
+        log_normal = -0.5 * noise.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
+        return torch.addcmul(self.mode(obs), self.std, noise), log_normal.sum(-1)
+
+    def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
+        return -obs @ self.gain.T

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics, Noise
-from diffmaac.nn import Critics, SquashedGaussianPolicy
-from diffmaac.types import Reward
+from diffmaac.nn import AbstractPolicy
+from diffmaac.types import QFunction, Reward
 
 
 class PathwiseNoise(NamedTuple):
@@ -58,8 +58,8 @@ def clip_adjoint(obs: Float[Tensor, "batch obs"], factor: float) -> Float[Tensor
 
 
 def pathwise_loss(
-    policy: SquashedGaussianPolicy,
-    critics: Critics,
+    policy: AbstractPolicy,
+    critics: QFunction,
     dynamics: AbstractDynamics | None,
     reward: Reward,
     discount: Callable[[Tensor], Tensor],

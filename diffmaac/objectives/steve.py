@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics
-from diffmaac.nn import Critics, SquashedGaussianPolicy
-from diffmaac.types import Reward, Transition
+from diffmaac.nn import AbstractPolicy
+from diffmaac.types import QFunction, Reward, Transition
 
 
 class SteveNoise(NamedTuple):
@@ -31,8 +31,8 @@ def sample_steve_noise(
 
 
 def steve_candidates(
-    policy: SquashedGaussianPolicy,
-    target_critics: Critics,
+    policy: AbstractPolicy,
+    target_critics: QFunction,
     dynamics: AbstractDynamics,
     reward: Reward,
     discount: Callable[[Tensor], Tensor],

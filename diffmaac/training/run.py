@@ -62,6 +62,15 @@ def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = No
     return resolve(env if env is not None else stored["env"], {**stored, **given})
 
 
+def check_task(task: Task, state: dict[str, Any], path: Path) -> None:
+    """Raises CheckpointError where the checkpoint's task is not `task` as it is now."""
+    if state.get("task", task.fingerprint()) != task.fingerprint():
+        raise CheckpointError(
+            f"task '{task.name}' has changed since the run in '{path}' was made: its motion, reward or episode is"
+            " another. Restore the task as it was, or train anew."
+        )
+
+
 @dataclass(frozen=True)
 class Agent:
     """A trained policy, ready to act."""
@@ -95,6 +104,7 @@ def load(path: str | Path, env: str | Task | None = None) -> Agent:
     path = Path(path)
     task, settings = read_settings(path, {}, env)
     step, state = checkpoint.load(path / CHECKPOINT)
+    check_task(task, state, path)
     policy = SquashedGaussianPolicy(
         task.obs_size, task.action_size, settings.agent.hidden, seeding.torch_generator(0, "load")
     )

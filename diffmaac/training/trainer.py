@@ -12,16 +12,20 @@ import torch
 import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic, uses_dynamics
+from diffmaac.analysis.model_error import jacobian_errors, summary
 from diffmaac.config import Settings, flatten
-from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
+from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, MixedDynamics, held_out_rows, true_dynamics
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
 from diffmaac.training.logging import Means, MetricsLog, ProgressLine
-from diffmaac.training.run import CHECKPOINT
+from diffmaac.training.run import CHECKPOINT, check_task, read_settings
 from diffmaac.types import Transition
+
+ERROR_EPOCHS, ERROR_STATES = 5, 64
+"""How often eps_f is logged where it is asked for, and on how many states."""
 
 
 class Trainer:
@@ -35,7 +39,7 @@ class Trainer:
         self._device = device
         streams = ("init", "agent", "model", "imagine", "batch", "explore")
         self._generators = {name: seeding.torch_generator(seed, name, device) for name in streams}
-        self.dynamics = _make_dynamics(task, settings, self._generators["init"])
+        self.model, self.dynamics = _make_dynamics(task, settings, self._generators["init"])
         self.agent = ActorCritic(
             task, settings.agent, self.dynamics, self._generators["init"], self._generators["agent"]
         )
@@ -48,6 +52,14 @@ class Trainer:
         self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
         self._obs, _ = self._env.reset(seed=seeding.integer_seed(seed, "environment"))
         self._means, self._seconds = Means(), 0.0
+        self._truth: AbstractDynamics | None = None
+
+    @classmethod
+    def load(cls, folder: Path, env: str | Task | None = None) -> "Trainer":
+        """The trainer of the run in `folder`, as its checkpoint has it, to be looked at. Raises as `restore` does."""
+        trainer = cls(*read_settings(folder, {}, env))
+        trainer.restore(folder)
+        return trainer
 
     def train(self, progress: bool = True) -> None:
         """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
@@ -82,6 +94,7 @@ class Trainer:
     def save(self) -> None:
         """Writes everything that the rest of the run depends on."""
         state: dict[str, Any] = {
+            "task": self.task.fingerprint(),
             "agent": self.agent.state_dict(),
             "replay": self.replay.state_dict(),
             "imagined": self.imagined.state_dict(),
@@ -89,8 +102,8 @@ class Trainer:
             "generators": {name: g.get_state() for name, g in self._generators.items()},
             "seconds": self._seconds,
         }
-        if isinstance(self.dynamics, LearnedDynamics):
-            state["dynamics"] = self.dynamics.state_dict()
+        if self.model is not None:
+            state["dynamics"] = self.model.state_dict()
         checkpoint.save(self.folder / CHECKPOINT, self.step, state)
         self._saved_step = self.step
 
@@ -106,6 +119,7 @@ class Trainer:
             raise SettingError(
                 f"steps={self.settings.run.steps}: the run is at step {step} already. Give a larger steps=."
             )
+        check_task(self.task, state, folder)
         try:
             self._restore(state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -123,15 +137,15 @@ class Trainer:
         for name, generator in self._generators.items():
             generator.set_state(state["generators"][name])
         self._seconds = state["seconds"]
-        if isinstance(self.dynamics, LearnedDynamics):
-            self.dynamics.load_state_dict(state["dynamics"])
+        if self.model is not None:
+            self.model.load_state_dict(state["dynamics"])
 
     def _advance(self) -> None:
         """One environment step, and the learning that belongs to it."""
         data, past = self.settings.data, self.step - self.settings.data.random_steps
         if past >= 0:
-            if isinstance(self.dynamics, LearnedDynamics) and past % self.settings.model.model_every == 0:
-                self._fit(self.dynamics)
+            if self.model is not None and past % self.settings.model.model_every == 0:
+                self._fit(self.model)
             if self._mixed and past % data.imagine_every == 0:
                 self._imagine()
         self._collect()
@@ -196,19 +210,47 @@ class Trainer:
         parts = ((self.replay, real), (self.imagined, batch - real))
         return concatenate(*(replay.sample(n, generator) for replay, n in parts if n))
 
+    def _measure(self) -> dict[str, float]:
+        """What is measured of the gradient at the end of an epoch, where it is asked for."""
+        agent, report = self.settings.agent, self.settings.report
+        found: dict[str, float] = {}
+        if self.step <= self.settings.data.random_steps:  # nothing is learned yet
+            return found
+        if agent.horizon == "auto":
+            chosen = self.agent.choose_horizon(self._sample(agent.actor_batch_size).obs_t)
+            found |= {name: float(value) for name, value in chosen.items()}
+        if report.log_model_error and self.model is not None and self.step // report.epoch_steps % ERROR_EPOCHS == 0:
+            found |= self._model_error(self.model)
+        return found
+
+    def _model_error(self, model: LearnedDynamics) -> dict[str, float]:
+        """eps_f on the last held-out real transitions."""
+        real = self.replay.all()
+        rows = held_out_rows(len(real.obs_t), self.settings.model.validation).nonzero()[-ERROR_STATES:, 0]
+        if self._truth is None:
+            self._truth = true_dynamics(self.task.system, "finite_difference")
+        return summary(jacobian_errors(model, self._truth, real.obs_t[rows], real.action_t[rows]))
+
     def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
         self.agent.check_finite()
         evaluation = self.evaluate(self.settings.report.eval_episodes)
         row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
+        row |= self._measure()
         log.add(row)
         self.save()
         return row
 
 
-def _make_dynamics(task: Task, settings: Settings, init: torch.Generator) -> AbstractDynamics | None:
-    """The dynamics that the settings ask for; None where nothing uses them."""
+def _make_dynamics(
+    task: Task, settings: Settings, init: torch.Generator
+) -> tuple[LearnedDynamics | None, AbstractDynamics | None]:
+    """The model to fit, and the dynamics that the algorithm uses; None where there is none."""
     if not uses_dynamics(flatten(settings)):
-        return None
+        return None, None
     if settings.run.dynamics == "true":
-        return true_dynamics(task.system)
-    return LearnedDynamics(task.obs_size, task.action_size, settings.model, init)
+        return None, true_dynamics(task.system)
+    model = LearnedDynamics(task.obs_size, task.action_size, settings.model, init)
+    if settings.run.dynamics == "learned":
+        return model, model
+    truth = true_dynamics(task.system)
+    return model, MixedDynamics(truth, model) if settings.run.mixed_values == "true" else MixedDynamics(model, truth)

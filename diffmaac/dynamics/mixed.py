@@ -1,0 +1,72 @@
+"""Mixed dynamics: forward through one dynamics, backward through another."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffmaac.dynamics.base import AbstractDynamics, Noise
+
+
+class MixedDynamics(AbstractDynamics):
+    """The next state of `values`, with the derivative of `derivatives` at the same state, action and noise.
+
+    A model errs in two ways: it leads to wrong states, and it has wrong derivatives at them. True values with learned
+    derivatives have the second error alone, learned values with true derivatives the first. The backward pass
+    multiplies by the Jacobian of `derivatives` where the trajectory of `values` passes. Closed-form check: of two
+    linear systems, A_1 s + B_1 a with the Jacobians A_2 and B_2.
+
+    Noise is drawn by whichever part is stochastic; both get it, and a deterministic one has no use for it.
+    """
+
+    def __init__(self, values: AbstractDynamics, derivatives: AbstractDynamics):
+        self.values, self.derivatives = values, derivatives
+
+    @property
+    def members(self) -> int:
+        """Those of `values`: it moves the states."""
+        return self.values.members
+
+    @property
+    def stochastic(self) -> bool:
+        return self.values.stochastic or self.derivatives.stochastic
+
+    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
+        drawn = (part.sample_noise(batch, generator) for part in (self.values, self.derivatives) if part.stochastic)
+        return next(drawn, None)
+
+    def step(
+        self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
+    ) -> Float[Tensor, "batch obs"]:
+        with torch.no_grad():
+            value = self.values.step(obs, action, noise)
+        if not torch.is_grad_enabled():
+            return value
+        return _with_derivative(value, self.derivatives.step(obs, action, noise))
+
+    def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None) -> Tensor:
+        """Each member of `values` moves its batch. Differentiable where both parts have as many members."""
+        with torch.no_grad():
+            value = self.values.step_members(obs, action, gaussian)
+        if not torch.is_grad_enabled():
+            return value
+        if self.derivatives.members != self.members:
+            raise ValueError(
+                f"values have {self.members} members, derivatives {self.derivatives.members}: step_members has no"
+                " derivative here. Call it without gradients, or step."
+            )
+        return _with_derivative(value, self.derivatives.step_members(obs, action, gaussian))
+
+
+def _with_derivative(value: Tensor, source: Tensor) -> Tensor:
+    """`value` exactly, where value + (source - source) would round."""
+    return _Substitute.apply(value, source)  # pyright: ignore[reportReturnType]
+
+
+class _Substitute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, value: Tensor, source: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: object, *cotangents: Tensor) -> tuple[None, Tensor]:
+        return None, cotangents[0]

@@ -1,0 +1,255 @@
+"""The error of the policy gradient: closed forms against differences and sampling, parts, bound, and its command."""
+
+import csv
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffmaac import cli, get_task, seeding
+from diffmaac.analysis.bound import bounds, rank_correlation
+from diffmaac.analysis.gradient_error import GradientError, Parts, RolloutCritic, gradient, gradient_errors
+from diffmaac.analysis.jacobian import jacobian
+from diffmaac.analysis.linear_study import QuadraticCritic, Study, StudySettings, quadratic_cost
+from diffmaac.analysis.lqr import LinearQuadraticProblem
+from diffmaac.commands.gradient_error import parse_horizons
+from diffmaac.dynamics import AbstractDynamics, LinearDynamics
+from diffmaac.errors import DivergenceError, SettingError, TaskError
+from diffmaac.objectives import PathwiseNoise
+from diffmaac_envs.double_integrator import A, B, Q, R
+
+GAIN = np.array([[1.5, 1.2]])
+QUICK = StudySettings(process_std=0.05, transitions=300, critic_updates=200, samples=4096, chunk=512)
+
+
+def problem(gamma: float = 0.9, horizon: int | None = None, noise: float = 0.1) -> LinearQuadraticProblem:
+    start = np.array([[0.5, 0.1], [0.1, 0.3]])
+    return LinearQuadraticProblem(
+        A, B, Q, R, start, noise**2 * np.eye(1), (noise / 2) ** 2 * np.eye(2), gamma=gamma, horizon=horizon
+    )
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study.of(get_task("double_integrator"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def parts(study: Study) -> Parts:
+    return study.parts(["learned", "true"], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "horizon", "noise"),
+    [(0.9, None, 0.1), (0.99, None, 0.1), (1.0, None, 0.0), (0.9, 7, 0.1), (1.0, 30, 0.1)],
+)
+def test_gradient_of_the_return_is_that_of_central_differences(gamma: float, horizon: int | None, noise: float) -> None:
+    case, step = problem(gamma, horizon, noise), 1e-4
+    found = case.return_gradient(GAIN)
+    for index in range(2):
+        shift = np.zeros_like(GAIN)
+        shift[0, index] = step
+        # Fourth order: rounding and the step's own error are both below 1e-9 of the derivative.
+        one, two = (case.expected_return(GAIN + n * shift) - case.expected_return(GAIN - n * shift) for n in (1, 2))
+        difference = (8 * one - two) / (12 * step)
+        assert found[0, index] == pytest.approx(difference, rel=1e-8)
+
+
+def test_return_and_critic_are_those_of_sampled_episodes() -> None:
+    case, rng, count = problem(), np.random.default_rng(0), 200_000
+    states = rng.multivariate_normal(np.zeros(2), case.start, count)
+    total, first = np.zeros(count), None
+    for t in range(150):
+        action = -states @ GAIN.T + 0.1 * rng.normal(size=(count, 1))
+        first = (states, action) if first is None else first
+        cost = np.einsum("bi,ij,bj->b", states, Q, states) + np.einsum("bi,ij,bj->b", action, R, action)
+        total -= case.gamma**t * cost
+        states = states @ A.T + action @ B.T + 0.05 * rng.normal(size=(count, 2))
+    assert first is not None
+    error = total.std() / math.sqrt(count)
+    assert abs(total.mean() - case.expected_return(GAIN)) < 4 * error
+    residual = total - case.q(GAIN, *first)
+    assert abs(residual.mean()) < 4 * residual.std() / math.sqrt(count)
+    # Q explains what is known at the start: the residual is uncorrelated with it.
+    known = case.q(GAIN, *first)
+    assert abs(np.corrcoef(residual, known)[0, 1]) < 4 / math.sqrt(count)
+
+
+def test_objective_gradients_add_up_to_that_of_the_return() -> None:
+    """grad J - grad J_H falls with gamma^H where noise keeps the states moving."""
+    case = problem()
+    gaps = [np.linalg.norm(case.return_gradient(GAIN) - case.objective_gradient(GAIN, h)) for h in (80, 100)]
+    assert math.log(gaps[1] / gaps[0]) / 20 == pytest.approx(math.log(0.9), rel=0.01)
+    quiet, slow = problem(noise=0.0), np.array([[1.0, 3.0]])  # real eigenvalues: the gap does not swing
+    gaps = [np.linalg.norm(quiet.return_gradient(slow) - quiet.objective_gradient(slow, h)) for h in (40, 60)]
+    assert math.log(gaps[1] / gaps[0]) / 20 == pytest.approx(math.log(0.9 * quiet.spectral_radius(slow) ** 2), rel=0.01)
+
+
+def test_the_optimal_gain_has_no_gradient() -> None:
+    case = problem()
+    optimum = case.optimal_gain()
+    assert np.abs(case.return_gradient(optimum)).max() < 1e-12
+    assert np.abs(case.return_gradient(GAIN)).max() > 1e-2
+
+
+def test_problems_without_a_return_raise() -> None:
+    with pytest.raises(SettingError, match="gamma=1 with noise"):
+        problem(gamma=1.0).expected_return(GAIN)
+    with pytest.raises(SettingError, match="spectral radius"):
+        problem(gamma=0.99).cost_matrix(-10 * GAIN)
+
+
+@pytest.mark.parametrize("horizon", [0, 1, 5])
+def test_the_pathwise_estimator_is_unbiased(study: Study, horizon: int) -> None:
+    """1e5 samples in float64: within three standard errors of the closed form, in every parameter."""
+    truth, exact, chunks = study.truth(), QuadraticCritic(study.problem, study.gain), 100
+    parts = Parts(study.task, study.policy(), exact, lambda n, g: exact, {"true": truth}, study.start, 0.0, 0.9)
+    found = []
+    for index in range(chunks):
+        generator = seeding.torch_generator(index, "unbiased")
+        noise = [truth.sample_noise(1000, generator) for _ in range(horizon)]
+        steps = tuple(n and n._replace(gaussian=n.gaussian.double()) for n in noise)
+        policy = torch.randn(horizon + 1, 1000, 1, generator=generator, dtype=torch.float64)
+        found.append(gradient(parts, truth, exact, study.start(1000, generator), PathwiseNoise(policy, steps)))
+    samples = torch.stack(found)
+    error = samples.std(0) / math.sqrt(chunks)
+    difference = (samples.mean(0) - study.closed_form().objective(horizon)).abs()
+    assert (difference < 3 * error).all()
+    assert error.norm() < 0.05 * study.closed_form().objective(horizon).norm()
+
+
+def test_sobol_points_reach_the_closed_form(study: Study) -> None:
+    assert study.estimator_error(4, 2**16, seed=0) < 1e-3
+
+
+def test_quadratic_critic_is_the_closed_forms(study: Study) -> None:
+    generator = seeding.torch_generator(0, "q")
+    obs, action = study.start(5, generator), torch.randn(5, 1, generator=generator, dtype=torch.float64)
+    found = QuadraticCritic(study.problem, study.gain)(obs, action)
+    np.testing.assert_allclose(found[0], study.problem.q(study.gain, obs.numpy(), action.numpy()), rtol=1e-12)
+
+
+def test_the_cost_is_read_off_the_reward() -> None:
+    found = quadratic_cost(get_task("double_integrator"))
+    np.testing.assert_allclose(found[0], Q, atol=1e-14)
+    np.testing.assert_allclose(found[1], R, atol=1e-14)
+
+
+def by(rows: list[GradientError], dynamics: str, reference: str) -> list[GradientError]:
+    return [row for row in rows if (row.dynamics, row.reference) == (dynamics, reference)]
+
+
+def test_errors_have_the_parts_that_theory_gives_them(parts: Parts) -> None:
+    rows = gradient_errors(parts, [0, 2, 8, 24], 4096, 512, seed=0)
+    learned, true = by(rows, "learned", "objective"), by(rows, "true", "objective")
+    # Without a step, dynamics have no part; with true ones, all of the error is the critic's.
+    assert learned[0].model_part == 0 and learned[0].l2 == pytest.approx(true[0].l2, rel=1e-12)
+    assert all(row.model_part == 0 and row.relative == pytest.approx(row.critic_part) for row in true)
+    # The critic's part falls with the discount, the model's grows.
+    assert learned[-1].critic_part < 0.2 * learned[0].critic_part
+    assert [row.model_part for row in learned] == sorted(row.model_part for row in learned)
+    assert all(row.l1 >= row.l2 and row.not_finite == 0 and abs(row.cosine) <= 1 + 1e-12 for row in rows)
+    # Against the return, what J_H cuts off is the closed form's.
+    closed = parts.closed_form
+    assert closed is not None
+    cut = closed.objective(24) - closed.expected_return
+    assert by(rows, "true", "return")[-1].l2 == pytest.approx(float(cut.norm()), rel=0.2)
+
+
+class Breaking(AbstractDynamics):
+    """Linear dynamics that diverge on some calls."""
+
+    members, stochastic = 1, False  # type: ignore[assignment]
+
+    def __init__(self, inner: LinearDynamics, every: int):
+        self._inner, self._every, self._calls = inner, every, 0
+
+    def sample_noise(self, batch, generator):
+        return None
+
+    def step(self, obs, action, noise):
+        self._calls += 1
+        if self._calls % self._every == 0:
+            raise DivergenceError("the simulation diverged")
+        return self._inner.step(obs, action, None) * (1 if self._calls % 5 else math.nan)
+
+    def step_members(self, obs, action, gaussian):
+        return self.step(obs, action, None)
+
+
+def test_gradients_that_are_not_finite_are_counted(parts: Parts) -> None:
+    def breaking(every: int) -> Parts:
+        inner = LinearDynamics(parts.task.system)  # type: ignore[arg-type]
+        return dataclasses.replace(parts, dynamics={**parts.dynamics, "learned": Breaking(inner, every)})
+
+    found = breaking(7)
+    rows = gradient_errors(found, [0, 1], 16 * 64, 64, seed=0)
+    zero, one = (next(row for row in rows if row.horizon == h and row.dynamics == "learned") for h in (0, 1))
+    assert zero.not_finite == 0 and one.not_finite > 0
+    assert one.samples == zero.samples - 64 * one.not_finite
+    assert math.isfinite(one.relative)
+    with pytest.raises(DivergenceError, match="no gradient over 1 steps was finite"):
+        gradient_errors(breaking(1), [0, 1], 512, 64, seed=0)
+
+
+def test_rollouts_of_the_truth_stand_for_its_critic(study: Study, parts: Parts) -> None:
+    """The mean over many rollouts is Q, but for gamma^length of the critic's error."""
+    quiet = Study.of(study.task, StudySettings())
+    exact = QuadraticCritic(quiet.problem, quiet.gain)
+    case = Parts(
+        study.task, quiet.policy(), parts.critic, parts.true_critic, {"true": quiet.truth()}, quiet.start, 0.0, 0.9
+    )
+    noise = torch.randn(60, 4000, 1, generator=seeding.torch_generator(0, "r"), dtype=torch.float64)
+    obs, action = torch.tensor([[0.3, -0.2]], dtype=torch.float64), torch.tensor([[0.5]], dtype=torch.float64)
+    found = RolloutCritic(case, noise)(obs.expand(4000, -1), action.expand(4000, -1))[0]
+    error = float(found.std()) / math.sqrt(4000)
+    assert abs(float(found.mean() - exact(obs, action)[0, 0])) < 4 * error + 0.9**60 * 10
+
+
+def test_jacobian_of_linear_dynamics_is_a_and_b() -> None:
+    dynamics = LinearDynamics(get_task("double_integrator").system)  # type: ignore[arg-type]
+    obs = torch.randn(3, 2, dtype=torch.float64)
+    found = jacobian(lambda s, a: dynamics.step(s, a), obs, obs[:, :1])
+    np.testing.assert_allclose(found, np.broadcast_to(np.hstack([A, B]), (3, 2, 3)), atol=1e-15)
+
+
+def test_the_bound_is_above_the_error(parts: Parts) -> None:
+    horizons = [0, 1, 2, 4, 8]
+    rows = by(gradient_errors(parts, horizons, 4096, 512, seed=0), "learned", "objective")
+    found = bounds(parts, horizons, 64, seed=0)
+    assert [bound.horizon for bound in found] == horizons
+    for row, bound in zip(rows, found, strict=True):
+        assert row.l2 < bound.value
+    assert found[0].eps_f == 0 and found[0].c_1 == 0  # without a step, the model has no part in it
+    assert all(later.c_1 > before.c_1 for before, later in itertools.pairwise(found[1:]))
+    assert rank_correlation([1, 2, 3], [1, 4, 9]) == pytest.approx(1)
+    assert math.isnan(rank_correlation([1, 2], [1, 2]))
+
+
+def test_command_writes_table_and_figure(tmp_path, capsys) -> None:
+    words = ["gradient-error", "env=double_integrator", "horizons=0,1,3", "seeds=1", f"out={tmp_path}"]
+    cli.app(words, standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "Monte Carlo error" in out and "Rank correlation" in out
+    with (tmp_path / "gradient_error.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 2
+    assert {row["bound"] != "" for row in rows if row["dynamics"] == "learned" and row["reference"] == "objective"} == {
+        True
+    }
+    assert (tmp_path / "gradient_error.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1,x", "0.5", ","])
+def test_horizons_must_be_whole_numbers(text: str) -> None:
+    with pytest.raises(SettingError, match="whole numbers from 0 on"):
+        parse_horizons(text)
+    assert parse_horizons("4,0,1") == [0, 1, 4]
+
+
+def test_tasks_without_a_closed_form_raise() -> None:
+    with pytest.raises(TaskError, match="no closed form"):
+        Study.of(get_task("pendulum"), StudySettings())

@@ -1,0 +1,306 @@
+"""The error of a model's predictions and derivatives, mixed dynamics, the horizon from measurement."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import diffmaac
+from diffmaac import cli, get_task, seeding
+from diffmaac.algorithms.horizon import gradient_spread
+from diffmaac.analysis.model_error import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
+from diffmaac.config import ModelSettings
+from diffmaac.dynamics import LearnedDynamics, LinearDynamics, MixedDynamics, Noise, held_out_rows, true_dynamics
+from diffmaac.errors import SettingError
+from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.system import LinearSystem
+from diffmaac.training.trainer import Trainer
+
+A_1, B_1 = np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]])
+A_2, B_2 = np.array([[0.9, 0.2], [0.1, 0.8]]), np.array([[0.3], [0.4]])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return seeding.torch_generator(seed, "model-error")
+
+
+def ensemble(members: int = 3) -> LearnedDynamics:
+    dynamics = LearnedDynamics(2, 1, ModelSettings(members=members, model_hidden=[16]), generator())
+    dynamics.network.double()
+    return dynamics
+
+
+def batch(count: int = 8) -> tuple[Tensor, Tensor]:
+    x = torch.randn(count, 3, generator=generator(1), dtype=torch.float64)
+    return x[:, :2], x[:, 2:]
+
+
+class TestMixedDynamics:
+    def test_value_of_one_and_jacobian_of_the_other(self) -> None:
+        one, two = (LinearDynamics(LinearSystem(a, b, 0.1)) for a, b in ((A_1, B_1), (A_2, B_2)))
+        mixed = MixedDynamics(values=one, derivatives=two)
+        obs, action = batch()
+        x = torch.cat([obs, action], 1).requires_grad_()
+        after = mixed.step(x[:, :2], x[:, 2:], None)
+        assert torch.equal(after, one.step(obs, action))
+        cotangent = torch.randn(8, 2, dtype=torch.float64, generator=generator(2))
+        (found,) = torch.autograd.grad(after, x, cotangent)
+        np.testing.assert_allclose(found, cotangent @ torch.from_numpy(np.hstack([A_2, B_2])), atol=1e-14)
+
+    def test_noise_reaches_the_stochastic_part(self) -> None:
+        truth, model = LinearDynamics(LinearSystem(A_1, B_1, 0.1)), ensemble()
+        for mixed in (MixedDynamics(truth, model), MixedDynamics(model, truth)):
+            assert mixed.stochastic
+            noise = mixed.sample_noise(8, generator(3))
+            assert isinstance(noise, Noise)
+            noise = noise._replace(gaussian=noise.gaussian.double())
+            obs, action = batch()
+            assert torch.equal(mixed.step(obs, action, noise), mixed.values.step(obs, action, noise))
+        assert MixedDynamics(truth, truth).sample_noise(8, generator()) is None
+
+    def test_members_are_those_that_move_the_states(self) -> None:
+        truth, model = LinearDynamics(LinearSystem(A_1, B_1, 0.1)), ensemble(3)
+        obs, action = (x.expand(3, -1, -1) for x in batch())
+        mixed = MixedDynamics(model, truth)
+        assert mixed.members == 3
+        with torch.no_grad():
+            assert torch.equal(mixed.step_members(obs, action, None), model.step_members(obs, action, None))
+        with pytest.raises(ValueError, match="values have 3 members, derivatives 1"):
+            mixed.step_members(obs, action, None)
+        same = MixedDynamics(model, model).step_members(obs.clone().requires_grad_(), action, None)
+        assert same.requires_grad and torch.equal(same.detach(), model.step_members(obs, action, None).detach())
+
+    @pytest.mark.parametrize("values", ["true", "learned"])
+    def test_trains(self, values: str, tmp_path) -> None:
+        run = diffmaac.train(
+            env="double_integrator",
+            dynamics="mixed",
+            mixed_values=values,
+            steps=60,
+            random_steps=30,
+            epoch_steps=30,
+            final_episodes=1,
+            out=str(tmp_path / "run"),
+            tensorboard=False,
+            progress=False,
+        )
+        trainer = Trainer.load(run.path)
+        assert isinstance(trainer.dynamics, MixedDynamics) and trainer.model is not None
+        assert (trainer.dynamics.values is trainer.model) == (values == "learned")
+
+
+def test_jacobian_error_of_a_known_difference() -> None:
+    """A model that is exactly linear: its error is the difference of the matrices."""
+    truth = LinearDynamics(LinearSystem(A_2, B_2, 0.1))
+    model = LearnedDynamics(2, 1, ModelSettings(members=2, model_hidden=[]), generator())
+    network = model.network.double()
+    with torch.no_grad():
+        for weight in network.net.weights:
+            weight.zero_()
+            # (members, in, 2 obs): the mean's half holds the change of state under A_1 and B_1.
+            weight[:, :, :2] = torch.from_numpy(np.hstack([A_1 - np.eye(2), B_1]).T)
+    errors = jacobian_errors(model, truth, *batch())
+    difference = np.hstack([A_1 - A_2, B_1 - B_2])
+    exact = np.hstack([A_2, B_2])
+    assert [error.member for error in errors] == ["0", "1", ENSEMBLE]
+    for error in errors:
+        assert error.absolute == pytest.approx(np.linalg.norm(difference), rel=1e-12)
+        assert error.relative == pytest.approx(np.linalg.norm(difference) / np.linalg.norm(exact), rel=1e-12)
+        scale = np.sqrt((exact**2).mean(1, keepdims=True))
+        np.testing.assert_allclose(error.entries, np.abs(difference) / scale, rtol=1e-12)
+    assert set(summary(errors)) == {"eps_f", "eps_f_relative", "eps_f_cosine"}
+
+
+@pytest.mark.parametrize("name", ["pendulum", "hopper"])
+def test_jacobians_of_the_truth_are_those_of_the_engine(name: str) -> None:
+    """`jacobian` of the C engine's differences against differences taken here."""
+    from diffmaac.analysis.jacobian import jacobian
+
+    task = get_task(name)
+    rng = np.random.default_rng(0)
+    states = [torch.from_numpy(np.stack(x)) for x in zip(*(task.reset(rng) for _ in range(3)), strict=True)]
+    obs = task.observe(*states)
+    action = torch.from_numpy(rng.uniform(-1, 1, (3, task.action_size)))
+    truth = true_dynamics(task.system, "finite_difference")
+    found = jacobian(lambda s, a: truth.step(s, a, None), obs, action)
+    step = 1e-5
+    for column in range(task.action_size):
+        shift = torch.zeros_like(action)
+        shift[:, column] = step
+        difference = (truth.step(obs, action + shift, None) - truth.step(obs, action - shift, None)) / (2 * step)
+        np.testing.assert_allclose(found[:, :, task.obs_size + column], difference, rtol=1e-4, atol=1e-5)
+
+
+def test_predictions_and_open_loop_of_a_fitted_model() -> None:
+    truth = LinearDynamics(LinearSystem(A_2, B_2, 0.1), np.full(2, 0.1))
+    g = generator(5)
+    obs, action = torch.randn(2000, 2, generator=g), torch.randn(2000, 1, generator=g)
+    after = truth.step(obs, action, truth.sample_noise(2000, g))
+    model = LearnedDynamics(2, 1, ModelSettings(members=3, model_hidden=[32], model_epochs=30), g)
+    model.fit(obs, action, after, g)
+    rows = held_out_rows(2000, 0.2)
+    assert rows.float().mean() == pytest.approx(0.2, abs=0.01)
+    found = predictions(model, obs[rows], action[rows], after[rows])
+    noise = 0.1 / (after - obs).std(0)
+    np.testing.assert_allclose(found.error, noise, rtol=0.2)  # no better than the noise, and not much worse
+    assert ((found.within_1 - 0.683).abs() < 0.1).all() and ((found.within_2 - 0.954).abs() < 0.05).all()
+    quiet = LinearDynamics(LinearSystem(A_2, B_2, 0.1))
+    ahead = open_loop_errors(model, quiet, obs[:50], torch.randn(10, 50, 1, generator=g))
+    assert ahead.shape == (10, 3) and ahead[0].max() < 0.2 and torch.isfinite(ahead).all()
+    assert all(error.relative < 0.2 for error in jacobian_errors(model, quiet, obs[:20], action[:20]))
+
+
+def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
+    policy = SquashedGaussianPolicy(2, 1, [8], generator(1)).double()
+    critics = Critics(2, 1, [8], generator(2)).double()
+
+    def spread(dynamics, critics: Critics, horizons: list[int]) -> Tensor:
+        obs = batch(64)[0]
+        return gradient_spread(
+            policy,
+            critics,
+            dynamics,
+            lambda s, a: -s.square().sum(-1),
+            lambda s: s.new_full(s.shape[:-1], 0.5),
+            obs,
+            horizons,
+            torch.tensor(0.1, dtype=torch.float64),
+            generator(4),
+        )
+
+    truth = LinearDynamics(LinearSystem(A_2, B_2, 0.1))
+    with_critics = spread(truth, critics, [0, 2, 6])
+    # The truth has one member: what is left is the critics' disagreement, discounted.
+    assert with_critics[0] > with_critics[1] > with_critics[2] > 0
+    twins = Critics(2, 1, [8], generator(2)).double()
+    twins.nets[1].load_state_dict(twins.nets[0].state_dict())
+    assert spread(truth, twins, [0, 3]).max() < 1e-20
+    models = ensemble()
+    models.network.float()
+    policy.float()
+    twins.float()
+    found = gradient_spread(
+        policy,
+        twins,
+        models,
+        lambda s, a: -s.square().sum(-1),
+        lambda s: s.new_full(s.shape[:-1], 0.5),
+        batch(64)[0].float(),
+        [0, 1, 4],
+        torch.tensor(0.1),
+        generator(4),
+    )
+    assert found[0] < 1e-10 < found[1] < found[2]
+
+
+def test_horizon_auto_chooses_logs_and_resumes(tmp_path) -> None:
+    words = {"env": "double_integrator", "random_steps": 30, "epoch_steps": 30, "final_episodes": 1, "horizon": "auto"}
+    words |= {"auto_horizons": [0, 1, 3], "tensorboard": False, "log_model_error": True}
+    whole = diffmaac.train(**words, steps=150, out=str(tmp_path / "whole"), progress=False)
+    diffmaac.train(**words, steps=90, out=str(tmp_path / "parts"), progress=False)
+    parts = diffmaac.train(resume=str(tmp_path / "parts"), steps=150, progress=False)
+    with (whole.path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["horizon"] == ""  # nothing was learned yet
+    assert {float(row["horizon"]) for row in rows[1:]} <= {0.0, 1.0, 3.0}
+    for row in rows[1:]:
+        errors = {h: float(row[f"gradient_error_{h}"]) for h in (0, 1, 3)}
+        assert float(row["horizon"]) == min(errors, key=errors.__getitem__)
+    assert float(rows[-1]["eps_f"]) > 0 and rows[0]["eps_f"] == ""
+
+    def trained(run: diffmaac.Run) -> list[Tensor]:
+        return list(run.agent.policy.state_dict().values())
+
+    assert len(trained(whole)) > 0
+    assert all(torch.equal(x, y) for x, y in zip(trained(whole), trained(parts), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"horizon": "sometimes"}, "must be of type int"),
+        ({"horizon": -1}, "at least 0 or auto"),
+        ({"horizon": "auto", "auto_horizons": []}, "needs at least one"),
+        ({"horizon": "auto", "algorithm": "sac"}, "contradicts algorithm=sac"),
+    ],
+)
+def test_horizons_that_cannot_be(words: dict, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        diffmaac.train(env="pendulum", progress=False, **words)
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return diffmaac.train(
+        env="pendulum",
+        steps=240,
+        random_steps=200,
+        epoch_steps=240,
+        imagined_states=500,
+        final_episodes=1,
+        out=str(out),
+        tensorboard=False,
+        progress=False,
+    ).path
+
+
+def test_model_error_command(short_run, capsys) -> None:
+    cli.app(["model-error", str(short_run), "states=32", "steps=5"], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "ensemble" in out and "Calibration" in out and "Open loop" in out
+    with (short_run / "figures" / "model_error.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["member"] for row in rows] == ["0", "1", "2", "3", "4", "ensemble"]
+    assert all(math.isfinite(float(row["absolute"])) for row in rows)
+    for name in ("jacobian_error.png", "open_loop_error.png"):
+        assert (short_run / "figures" / name).stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("rollout", [0, 3])
+def test_gradient_error_of_a_run(short_run, tmp_path, capsys, rollout: int) -> None:
+    """Learned against true pendulum: with H = 0 only the critic errs, and equally for both.
+
+    Without rollouts the run's critic stands in for the true one, and there is nothing but the model's error.
+    """
+    words = ["horizons=0,2", "samples=128", "chunk=16", f"rollout={rollout}", f"out={tmp_path}"]
+    cli.app(["gradient-error", str(short_run), *words], standalone_mode=False)
+    assert "Monte Carlo error" in capsys.readouterr().out
+    with (tmp_path / "gradient_error.csv").open() as file:
+        rows = {(row["dynamics"], int(row["horizon"])): row for row in csv.DictReader(file)}
+    assert len(rows) == 4
+    assert float(rows["learned", 0]["model_part"]) == 0
+    assert float(rows["learned", 0]["l2"]) == pytest.approx(float(rows["true", 0]["l2"]))
+    assert float(rows["learned", 2]["model_part"]) > 0 == float(rows["true", 2]["model_part"])
+    assert (float(rows["true", 2]["l2"]) > 0) == (rollout > 0)
+
+
+def run_of(algorithm: str, dynamics: str, folder) -> str:
+    settings = {"env": "double_integrator", "algorithm": algorithm, "dynamics": dynamics, "steps": 40}
+    settings |= {"random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "tensorboard": False}
+    return str(diffmaac.train(out=str(folder / f"{algorithm}-{dynamics}"), progress=False, **settings).path)
+
+
+def test_bad_input_is_one_line(short_run, tmp_path, capsys) -> None:
+    sac, through_truth = run_of("sac", "learned", tmp_path), run_of("maac", "true", tmp_path)
+    cases = {
+        f"gradient-error {short_run} horizons=-1": "whole numbers from 0 on",
+        f"gradient-error {short_run} horizons=0.5": "whole numbers from 0 on",
+        f"gradient-error {sac} horizons=0": "has no learned model",
+        f"gradient-error {through_truth} horizons=0 dynamics=learned": "Give dynamics=true",
+        f"gradient-error {short_run} dynamics=both": "must be learned, true, or learned,true",
+        "gradient-error": "nothing was given",
+        f"gradient-error {short_run} env=pendulum": "say exactly one",
+        "gradient-error env=pendulum": "no closed form",
+        "gradient-error no/such/run": "is not a run directory",
+        f"model-error {sac}": "has no learned model",
+        f"model-error {short_run} states=0": "at least 1",
+    }
+    for command, message in cases.items():
+        with pytest.raises(SystemExit) as stop:
+            cli.main(command.split())
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and message in error and error.count("\n") == 1, command
