@@ -1,6 +1,6 @@
 """How exact the true dynamics are: one control step and its gradient against the C engine, model by model.
 
-    python benchmarks/gradients.py [states=256] [models=half_cheetah,hopper,...] [runs=RUN,RUN]
+    python benchmarks/gradients.py [states=256] [models=half_cheetah,hopper,... | runs=RUN,RUN]
 
 The library's locomotion tasks, Gymnasium's other MuJoCo models and a scene of a thrown box and a ball under elliptic
 cones, in float64 (`diffmaac.analysis.gradient_check`): states visited under random controls and, for each of `runs`,
@@ -107,7 +107,9 @@ def show_table() -> None:
 
 
 def main() -> None:
-    settings = {"states": 256, "models": ",".join([*FRAME_SKIPS, SCENE]), "runs": "", **parse_words(sys.argv[1:])}
+    given = parse_words(sys.argv[1:])
+    everything = "" if "runs" in given else ",".join([*FRAME_SKIPS, SCENE])
+    settings = {"states": 256, "models": everything, "runs": "", **given}
     for name in filter(None, settings["models"].split(",")):
         keep(row(name, "random controls", under_random_controls(name, settings["states"])))
     for run in filter(None, settings["runs"].split(",")):
