@@ -142,9 +142,9 @@ def draw_runs(records: Sequence[Record]) -> None:
                 found = [r for r in records if (r["task"], r["step"], r["dynamics"]) == (task, step, dynamics)]
                 found.sort(key=lambda r: r["horizon"])
                 row[2].plot(horizons, [r["variance"] for r in found], f"C{i}{style}", marker=".")
-        row[0].set(ylabel=f"{task}\nrelative error of the gradient", yscale="log")
-        row[1].set(ylabel="cosine with the true gradient", ylim=(-0.3, 1.05))
-        row[2].set(ylabel="variance of a sample: learned, true (dashed)", yscale="log")
+        row[0].set(ylabel=f"{task}\nrelative error of the gradient", yscale="log", ylim=(0.08, 4))
+        row[1].set(ylabel="cosine with the true gradient", ylim=(-0.4, 1.05))
+        row[2].set(ylabel="variance of one sample\n(solid: learned, dashed: true)", yscale="log")
         row[0].legend(frameon=False, fontsize=7)
         for axis in row:
             axis.set_xscale("symlog", base=2, linthresh=1)
