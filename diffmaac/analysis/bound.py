@@ -61,7 +61,7 @@ class Bound:
 
     @property
     def value(self) -> float:
-        return (self.c_1 * self.eps_f if self.c_1 else 0.0) + self.c_2 * self.eps_q
+        return self.c_1 * self.eps_f + self.c_2 * self.eps_q
 
 
 def bounds(

@@ -142,7 +142,7 @@ class Study:
         actions, states = self.problem.B.shape[1], len(self.problem.A)
         sizes = [states, (horizon + 1) * actions, horizon * states]
         engine = torch.quasirandom.SobolEngine(sum(sizes), scramble=True, seed=seed)
-        parts, exact = self._truth(), QuadraticCritic(self.problem, self.gain)
+        parts = self._truth()
         root = torch.from_numpy(np.linalg.cholesky(self.problem.start))
         total, chunks = torch.zeros(0), max(1, samples // SOBOL_CHUNK)
         for index in range(chunks):
@@ -152,7 +152,7 @@ class Study:
             member = torch.zeros(SOBOL_CHUNK, dtype=torch.long)
             steps = tuple(Noise(member, x) for x in process.split(states, 1)[:horizon])
             noise = PathwiseNoise(policy, steps)
-            found = gradient(parts, parts.dynamics[TRUE], exact, first @ root.T, noise)
+            found = gradient(parts, parts.dynamics[TRUE], parts.critic, first @ root.T, noise)
             total = found if index == 0 else total + found
         reference = self.closed_form().objective(horizon)
         return float((total / chunks - reference).norm() / reference.norm())

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from diffmaac.analysis.record import versions, write_table
+from diffmaac.commands.report import Report
 from diffmaac.config import setting
 from diffmaac.errors import SettingError, TaskError
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from diffmaac.training.trainer import Trainer
 
 DYNAMICS = ("learned", "true")
-ENOUGH = 0.1
-"""Monte Carlo error, in units of the error, up to which a row is called settled."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,6 @@ class GradientErrorSettings:
     rollout: int = setting(0, "a run: steps of the true rollouts in place of the true critic; 0: its own critic", 0)
     seed: int = setting(0, "first seed", 0)
     out: str = setting("", "directory of gradient_error.csv and .png; default: RUN/figures, runs/gradient-error-ENV")
-
-
-@dataclass(frozen=True)
-class Report:
-    """The table, what to know about it, and the files written."""
-
-    table: Table
-    lines: list[str]
-    files: list[Path]
 
 
 def measure(run: str, settings: GradientErrorSettings, progress: bool = True) -> Report:
@@ -227,6 +217,8 @@ def _table(rows: "Sequence[GradientError]") -> Table:
 
 
 def lines(rows: "Sequence[GradientError]", bounds: "dict[int, list[Bound]]") -> Iterable[str]:
+    from diffmaac.analysis.gradient_error import ENOUGH
+
     worst = max((row.monte_carlo / row.relative for row in rows if row.relative > 0), default=0.0)
     state = "below a tenth" if worst < ENOUGH else f"up to {worst:.2f}"
     yield f"Monte Carlo error (one standard error): {state} of the error shown, in every row."

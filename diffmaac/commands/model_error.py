@@ -8,6 +8,7 @@ from rich.table import Table
 
 from diffmaac import seeding
 from diffmaac.analysis.record import versions, write_table
+from diffmaac.commands.report import Report
 from diffmaac.config import setting
 from diffmaac.errors import SettingError
 
@@ -23,15 +24,6 @@ class ModelErrorSettings:
     steps: int = setting(20, "steps of the open-loop prediction", 1)
     seed: int = setting(0, "seed of the actions' noise", 0)
     out: str = setting("", "directory for model_error.csv and the figures; default: RUN/figures")
-
-
-@dataclass(frozen=True)
-class Report:
-    """The table, what to know about it, and the files written."""
-
-    table: Table
-    lines: list[str]
-    files: list[Path]
 
 
 def measure(run: str, settings: ModelErrorSettings) -> Report:

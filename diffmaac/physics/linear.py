@@ -33,10 +33,10 @@ def _factor(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     rows = jnp.arange(matrix.shape[0])
 
     def eliminate(k: Array, lu: Array) -> Array:
-        below, right = rows > k, rows > k
-        multipliers = jnp.where(below, lu[:, k] / lu[k, k], 0.0)
-        lu = lu - multipliers[:, None] * jnp.where(right, lu[k], 0.0)
-        return jnp.where(below[:, None] & (rows == k), multipliers[:, None], lu)
+        later = rows > k  # rows below the pivot, and columns right of it
+        multipliers = jnp.where(later, lu[:, k] / lu[k, k], 0.0)
+        lu = lu - multipliers[:, None] * jnp.where(later, lu[k], 0.0)
+        return jnp.where(later[:, None] & (rows == k), multipliers[:, None], lu)
 
     return jax.lax.fori_loop(0, len(rows) - 1, eliminate, matrix)
 

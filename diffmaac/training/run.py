@@ -64,7 +64,8 @@ def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = No
 
 def check_task(task: Task, state: dict[str, Any], path: Path) -> None:
     """Raises CheckpointError where the checkpoint's task is not `task` as it is now."""
-    if state.get("task", task.fingerprint()) != task.fingerprint():
+    now = task.fingerprint()
+    if state.get("task", now) != now:
         raise CheckpointError(
             f"task '{task.name}' has changed since the run in '{path}' was made: its motion, reward or episode is"
             " another. Restore the task as it was, or train anew."
