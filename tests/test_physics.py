@@ -20,6 +20,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from diffmaac import MujocoSystem, get_task
 from diffmaac.physics import (
@@ -34,6 +35,7 @@ from diffmaac.physics import (
 from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
 from diffmaac.physics.host import CPU_COMPILER_OPTIONS
 from diffmaac.physics.linear import solve
+from diffmaac.physics.rotation import rotation_between, turn
 from diffmaac.physics.tangent import TangentSpace
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -98,7 +100,7 @@ ASSORTMENT = """
 <mujoco><option timestep="0.005" integrator="{integrator}"/>
   <worldbody>
     <body name="box"><freejoint/><geom type="box" size="0.1 0.2 0.3" mass="1" contype="0" conaffinity="0"/></body>
-    <body pos="1 0 0"><joint name="ball" type="ball" damping="0.1"/>
+    <body pos="1 0 0"><joint name="ball" type="ball" damping="0.1" stiffness="2"/>
       <geom type="box" size="0.1 0.1 0.3" pos="0 0 -0.3" mass="1" contype="0" conaffinity="0"/>
       <body pos="0 0 -0.6">
         <joint name="hinge" type="hinge" axis="0 1 0" frictionloss="0.2" limited="true" range="-20 20"/>
@@ -342,6 +344,38 @@ def test_assortment_of_joints_activations_and_constraints(assortment: Case) -> N
     assert np.median(relative_errors(assortment)) < 1e-7
 
 
+def test_bodies_at_rest_and_springs_at_their_reference() -> None:
+    """A vector shorter than 1e-8 is zero to MJX and has no derivative: an ant that lies still had half its gradient."""
+    model = load(ASSORTMENT, "Euler")
+    model.jnt_stiffness[0] = 3.0  # the box hangs on a spring, too
+    qpos, qvel, act, ctrl = random_states(model, 16)
+    qpos[8:] = model.qpos0
+    case = make_case(model, 1, (qpos, 0 * qvel, act, 0 * ctrl))
+    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-13)
+    assert relative_errors(case).max() < 1e-6
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-3, 0.05, 0.07, 3.1, -3.1, 4.0])
+def test_rotations_are_scipys_and_differentiable_everywhere(angle: float) -> None:
+    axis = np.array([0.6, 0.0, -0.8])
+    with jax.enable_x64(True):
+        rotation, unturned = jnp.asarray(angle * axis), jnp.array([1.0, 0.0, 0.0, 0.0])
+        found = np.asarray(turn(rotation))
+        back = np.asarray(rotation_between(unturned, turn(rotation)))
+        jacobian = np.asarray(jax.jacobian(lambda v: rotation_between(turn(rotation), turn(v)))(rotation))
+    reference = Rotation.from_rotvec(angle * axis)
+    quaternion = reference.as_quat(canonical=True, scalar_first=True)
+    np.testing.assert_allclose(found * np.sign(found[0]), quaternion, atol=1e-15)
+    np.testing.assert_allclose(back, reference.as_rotvec(), atol=1e-14)
+    # The right Jacobian of the exponential map (Sola et al. 2018, arXiv 1812.01537, eq. 143).
+    cross = np.array([[0, 0.8, 0], [-0.8, 0, -0.6], [0, 0.6, 0]])
+    right = np.eye(3)
+    if abs(angle) > 1e-6:
+        right = right - (1 - np.cos(angle)) / angle * cross + (1 - np.sin(angle) / angle) * cross @ cross
+    np.testing.assert_allclose(jacobian, right, atol=1e-8)
+
+
 def test_single_precision_follows_the_inputs(pendulum: Case) -> None:
     single = tuple(array.astype(np.float32) for array in pendulum.inputs)
     cotangents = tuple(array.astype(np.float32) for array in pendulum.cotangents)
@@ -480,6 +514,20 @@ def test_noslip_raises() -> None:
     model.opt.noslip_iterations = 3
     with pytest.raises(ValueError, match="3 noslip iterations"):
         batched_control_step(model, 1)
+
+
+@pytest.mark.parametrize(
+    ("joint", "motor", "said"),
+    [
+        ('stiffness="3 1"', "", "jnt_stiffnesspoly"),
+        ('damping="3 1"', "", "dof_dampingpoly"),
+        ("", 'damping="0.5"', "actuator_damping"),
+    ],
+)
+def test_forces_that_mjx_leaves_out_raise(joint: str, motor: str, said: str) -> None:
+    text = PENDULUM.replace('damping="0.1"', joint).replace('gear="1"', motor)
+    with pytest.raises(ValueError, match=said):
+        batched_control_step(load(text, "Euler"), 1)
 
 
 def test_what_mjx_cannot_load_raises() -> None:

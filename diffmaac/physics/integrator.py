@@ -11,6 +11,7 @@ from jaxtyping import Int
 from mujoco import mjx
 
 from diffmaac.physics.linear import solve
+from diffmaac.physics.rotation import integrate_rotations
 
 Carry: TypeAlias = tuple[Array, Array, Array, Array]
 """(qpos, qvel, act, qacc_warmstart): all that a time step hands on. A whole `mjx.Data` fails as a float64 carry."""
@@ -50,10 +51,10 @@ def euler(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     """Semi-implicit Euler, joint damping implicit: `mjx.euler`, its linear system solved without LAPACK."""
     disabled = model.opt.disableflags & (mjx.DisableBit.EULERDAMP | mjx.DisableBit.DAMPER)
     if disabled or not np.asarray(model.dof_damping).any():
-        return mjx.euler(_undamped(model), data)
+        return _move(model, data)
     matrix = mjx.full_m(model, data) + model.opt.timestep * jnp.diag(model.dof_damping)
     qacc = solve(matrix, data.qfrc_smooth + data.qfrc_constraint, symmetric=True)
-    return mjx.euler(_undamped(model), data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
+    return _move(model, data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
 
 
 def implicit_fast(model: mjx.Model, data: mjx.Data) -> mjx.Data:
@@ -76,7 +77,7 @@ def implicit_fast(model: mjx.Model, data: mjx.Data) -> mjx.Data:
         derivative = derivative.at[dofs[:, :, None], dofs[:, None, :]].add(-columns[:, dofs].transpose(1, 2, 0))
     matrix = mjx.full_m(model, data) - model.opt.timestep * derivative
     qacc = solve(matrix, data.qfrc_smooth + data.qfrc_constraint)
-    return mjx.euler(_undamped(model), data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
+    return _move(model, data.replace(qacc=qacc)).replace(qacc_warmstart=data.qacc)
 
 
 def _lone_free_dofs(model: mjx.Model) -> Int[np.ndarray, "trees 6"]:
@@ -114,8 +115,10 @@ def _displace(model: mjx.Model, data: mjx.Data) -> mjx.Data:
 
     This is `mjx.euler` without acceleration: the public way to MJX's integration of positions.
     """
-    return mjx.euler(_undamped(model), data.replace(qacc=jnp.zeros_like(data.qvel)))
+    return _move(model, data.replace(qacc=jnp.zeros_like(data.qvel)))
 
 
-def _undamped(model: mjx.Model) -> mjx.Model:
-    return model.replace(opt=model.opt.replace(disableflags=model.opt.disableflags | mjx.DisableBit.EULERDAMP))
+def _move(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """`mjx.euler` with qacc as it is, damping left away, and rotations that are differentiable at rest."""
+    undamped = model.replace(opt=model.opt.replace(disableflags=model.opt.disableflags | mjx.DisableBit.EULERDAMP))
+    return integrate_rotations(model, data, mjx.euler(undamped, data))

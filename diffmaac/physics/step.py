@@ -21,6 +21,7 @@ from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
 from diffmaac.physics.integrator import Carry, euler, implicit_fast, one_stage, rk4
 from diffmaac.physics.linear import solve as solve_linear
+from diffmaac.physics.rotation import rotating_joints, rotational_springs
 
 Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
@@ -36,9 +37,16 @@ def _smooth_acceleration(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     return data.replace(qfrc_smooth=force, qacc_smooth=acceleration)
 
 
-_FORCES = (mjx.fwd_velocity, mjx.fwd_actuation, _smooth_acceleration)
-_STAGES = (*_POSITION, *_CONSTRAINTS, *_FORCES)
-"""`mjx.forward` up to the solver, without what no force depends on (cameras, lights, sensors) and without LAPACK."""
+def _stages(model: mujoco.MjModel) -> tuple[Callable, ...]:
+    """`mjx.forward` up to the solver without LAPACK and what no force depends on (cameras, lights, sensors)."""
+    springs = functools.partial(rotational_springs, model.jnt_stiffness)
+    return (*_POSITION, *_CONSTRAINTS, mjx.fwd_velocity, springs, mjx.fwd_actuation, _smooth_acceleration)
+
+
+_LEFT_OUT = (
+    "The model has {} ({}), which MJX leaves out, so its physics would differ from the C engine's. Take it out of the"
+    " model, or differentiate it with gradient=finite_difference."
+)
 
 
 class UnsupportedModel(ValueError):
@@ -55,14 +63,14 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
         ValueError: the frame skip is not positive.
     """
     _check(model, frame_skip)
-    single, double = _load(model, np.float32), _load(model, np.float64)
+    single, double, stages = _load(model, np.float32), _load(model, np.float64), _stages(model)
 
     def step(
         qpos: Float[Array, " nq"], qvel: Float[Array, " nv"], act: Float[Array, " na"], ctrl: Float[Array, " nu"]
     ) -> PhysicsState:
         mjx_model, blank = double if qpos.dtype == np.float64 else single
         blank = blank.replace(ctrl=ctrl)
-        forward = functools.partial(_forward, mjx_model, blank, solve)
+        forward = functools.partial(_forward, mjx_model, stages, blank, solve)
 
         def time_step(carry: Carry, _: None) -> tuple[Carry, None]:
             if model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
@@ -79,10 +87,17 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
 
 
 def _forward(
-    model: mjx.Model, blank: mjx.Data, solve: Solve, qpos: Array, qvel: Array, act: Array, warmstart: Array
+    model: mjx.Model,
+    stages: tuple[Callable, ...],
+    blank: mjx.Data,
+    solve: Solve,
+    qpos: Array,
+    qvel: Array,
+    act: Array,
+    warmstart: Array,
 ) -> mjx.Data:
     data = blank.replace(qpos=qpos, qvel=qvel, act=act, qacc_warmstart=warmstart)
-    for stage in _STAGES:
+    for stage in stages:
         data = stage(model, data)
     rows: Any = data._impl
     if rows.efc_J.shape[0] == 0:
@@ -103,12 +118,18 @@ def _check(model: mujoco.MjModel, frame_skip: int) -> None:
             f"The model asks for {model.opt.noslip_iterations} noslip iterations, which MJX leaves out, so its physics"
             ' would differ from the C engine\'s. Set <option noslip_iterations="0"/>.'
         )
+    for name in ("jnt_stiffnesspoly", "dof_dampingpoly", "tendon_stiffnesspoly", "tendon_dampingpoly"):
+        if np.any(getattr(model, name)):
+            raise UnsupportedModel(_LEFT_OUT.format("stiffness or damping with terms of higher order", name))
+    if np.any(model.actuator_damping):
+        raise UnsupportedModel(_LEFT_OUT.format("damping of actuators", "actuator_damping"))
 
 
 def _load(model: mujoco.MjModel, dtype: type[np.floating]) -> tuple[mjx.Model, mjx.Data]:
     # The constraint problem is solved here, whatever algorithm the model names; MJX would refuse PGS.
     model = copy.copy(model)
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    model.jnt_stiffness[rotating_joints(model)[0]] = 0.0  # `rotational_springs` has them
     # Outside of any trace, even where the caller is inside one: these are constants.
     with jax.enable_x64(dtype is np.float64), jax.ensure_compile_time_eval():
         try:
