@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffmaac import seeding
 from diffmaac.analysis.record import write_table
-from diffmaac.objectives import pathwise_loss, sample_pathwise_noise
+from diffmaac.objectives import flat_gradient, pathwise_loss, sample_pathwise_noise
 from diffmaac.training import Trainer
 from diffmaac.training.run import read_settings
 
@@ -29,23 +29,12 @@ def gradients(trainer: Trainer, horizon: int, clip: float) -> Tensor:
     """(BATCHES, parameters), on common start states and noise for every horizon and clip."""
     agent, task = trainer.agent, trainer.task
     generator = seeding.torch_generator(0, "gradient noise")
-    parameters = list(agent.policy.parameters())
     rows = []
     for _ in range(BATCHES):
         start = trainer.replay.sample(STARTS, generator).obs_t
         noise = sample_pathwise_noise(agent.dynamics, horizon, STARTS, task.action_size, generator)
-        loss, _ = pathwise_loss(
-            agent.policy,
-            agent.critics,
-            agent.dynamics,
-            task.reward,
-            lambda obs: task.discount(obs, agent.settings.gamma),
-            start,
-            noise,
-            agent.log_alpha.detach().exp(),
-            clip,
-        )
-        rows.append(torch.cat([grad.flatten() for grad in torch.autograd.grad(loss, parameters)]))
+        loss, _ = pathwise_loss(agent.loop, start, noise, agent.log_alpha.detach().exp(), clip)
+        rows.append(flat_gradient(loss, agent.policy))
     return torch.stack(rows)
 
 

@@ -43,7 +43,7 @@ class RunSettings:
     mixed_values: str = setting(
         "true", "whose states dynamics=mixed visits; the derivatives are the other's", choices=("learned", "true")
     )
-    algorithm: str = setting("maac", "algorithm", choices=("maac", "sac"))
+    algorithm: str = setting("maac", "algorithm", choices=("maac", "mbpo", "sac", "steve", "svg"))
     preset: str = setting("quick", "settings to start from", choices=("paper", "quick"))
     seed: int = setting(0, "seed of every random stream", 0, 2**31 - 1)
     steps: int = setting(200_000, "environment steps in total", 1, 10**9)
@@ -65,6 +65,12 @@ class AgentSettings:
     actor_batch_size: int = setting(256, "start states in an actor batch, at most batch_size", 1)
     updates_per_step: int = setting(8, "critic updates for each environment step", 1)
     actor_every: int = setting(1, "critic updates for each actor update", 1)
+    actor_objective: str = setting(
+        "pathwise", "what the policy climbs: J_H, or SVG(1) at replayed transitions", choices=("pathwise", "svg")
+    )
+    importance_clip: float = setting(5.0, "largest importance weight of a replayed action (SVG)", 1e-6)
+    critics: int = setting(2, "critics; of more than two, pairs take the minimum and are averaged", 1)
+    entropy: bool = setting(True, "reward the policy's entropy; false: temperature 0")
     critic_target: str = setting("steve", "target of the critic", choices=("steve", "td"))
     steve_horizon: int = setting(2, "model steps of the longest STEVE target", 0)
     steve_floor: float = setting(0.5, "floor of STEVE's variances, in units of their batch mean", 1e-6)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffmaac.algorithms.table import ALGORITHMS, uses_dynamics
-from diffmaac.config import Settings, assemble, convert, default_of
+from diffmaac.algorithms.table import ALGORITHMS, DEFAULTS, uses_dynamics
+from diffmaac.config import Settings, assemble, convert, default_of, flatten
 from diffmaac.errors import SettingError
 from diffmaac.task import Task, get_task
 
@@ -46,4 +46,12 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
                 f"{name}={given[name]} contradicts algorithm={chosen['algorithm']}, which fixes {name}={value}. "
                 "Leave it away, or choose another algorithm."
             )
-    return task, assemble(*layers, fixed, given)
+    settings = assemble(*layers, DEFAULTS.get(chosen["algorithm"], {}), fixed, given)
+    if settings.agent.horizon == 0 and settings.agent.samples > 1:
+        if "samples" in given:
+            raise SettingError(
+                f"samples={settings.agent.samples} contradicts horizon=0, where no trajectory leaves the start state."
+                " Leave samples away, or give a horizon of at least 1."
+            )
+        settings = assemble(flatten(settings), {"samples": 1})
+    return task, settings

@@ -14,7 +14,7 @@ class Replay:
 
     def __init__(self, capacity: int, obs_size: int, action_size: int, device: torch.device | str = "cpu"):
         self.capacity = capacity
-        self._widths = [obs_size, action_size, 1, 1, obs_size]
+        self._widths = [obs_size, action_size, 1, 1, obs_size, 1]
         self._rows = torch.zeros(capacity, sum(self._widths), device=device)
         self._added = 0
 
@@ -23,11 +23,11 @@ class Replay:
 
     def add(self, transition: Transition) -> None:
         """Adds a batch, in order. Raises ValueError where the batch alone exceeds the capacity."""
-        obs_t, action_t, reward_t, discount_tp1, obs_tp1 = transition
-        n = obs_t.shape[0]
+        n = transition.obs_t.shape[0]
         if n > self.capacity:
             raise ValueError(f"a batch of {n} transitions does not fit into a replay of {self.capacity}.")
-        rows = torch.cat([obs_t, action_t, reward_t[:, None], discount_tp1[:, None], obs_tp1], -1)
+        columns = [column.reshape(n, width) for column, width in zip(transition, self._widths, strict=True)]
+        rows = torch.cat(columns, -1)
         start = self._added % self.capacity
         first = min(n, self.capacity - start)
         self._rows[start : start + first] = rows[:first]
@@ -58,8 +58,8 @@ class Replay:
         self._added = state["added"]
 
     def _split(self, rows: Tensor) -> Transition:
-        obs_t, action_t, reward_t, discount_tp1, obs_tp1 = rows.split(self._widths, -1)
-        return Transition(obs_t, action_t, reward_t[:, 0], discount_tp1[:, 0], obs_tp1)
+        obs_t, action_t, reward_t, discount_tp1, obs_tp1, log_prob_t = rows.split(self._widths, -1)
+        return Transition(obs_t, action_t, reward_t[:, 0], discount_tp1[:, 0], obs_tp1, log_prob_t[:, 0])
 
 
 def concatenate(*batches: Transition) -> Transition:

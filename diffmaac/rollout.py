@@ -49,7 +49,8 @@ def _step(policy, dynamics, task: Task, obs: Tensor, gamma: float, generator: to
     chunks = []
     for obs_t in obs.split(ROWS_PER_MEMBER * dynamics.members):
         noise = torch.randn(obs_t.shape[0], task.action_size, generator=generator, device=obs.device)
-        action_t, _ = policy.sample(obs_t, noise)
+        action_t, log_prob_t = policy.sample(obs_t, noise)
         obs_tp1 = dynamics.step(obs_t, action_t, dynamics.sample_noise(obs_t.shape[0], generator))
-        chunks.append(Transition(obs_t, action_t, task.reward(obs_t, action_t), task.discount(obs_tp1, gamma), obs_tp1))
+        reward_t, discount_tp1 = task.reward(obs_t, action_t), task.discount(obs_tp1, gamma)
+        chunks.append(Transition(obs_t, action_t, reward_t, discount_tp1, obs_tp1, log_prob_t))
     return concatenate(*chunks)

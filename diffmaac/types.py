@@ -25,3 +25,5 @@ class Transition(NamedTuple):
     reward_t: Float[Tensor, " batch"]
     discount_tp1: Float[Tensor, " batch"]
     obs_tp1: Float[Tensor, "batch obs"]
+    log_prob_t: Float[Tensor, " batch"]
+    """Log density [nats] with which the action was drawn, whatever drew it."""

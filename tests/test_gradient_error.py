@@ -170,6 +170,9 @@ class Breaking(AbstractDynamics):
     def sample_noise(self, batch, generator):
         return None
 
+    def infer_noise(self, obs, action, obs_tp1, generator):
+        return None
+
     def step(self, obs, action, noise):
         self._calls += 1
         if self._calls % self._every == 0:

@@ -16,6 +16,7 @@ from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, MixedDynamics, Noise, held_out_rows, true_dynamics
 from diffmaac.errors import SettingError
 from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.objectives import ClosedLoop
 from diffmaac.system import LinearSystem
 from diffmaac.training.trainer import Trainer
 
@@ -153,6 +154,13 @@ def test_predictions_and_open_loop_of_a_fitted_model() -> None:
     assert all(error.relative < 0.2 for error in jacobian_errors(model, quiet, obs[:20], action[:20]))
 
 
+def loop(policy, critics, dynamics) -> ClosedLoop:
+    def discount(obs: Tensor) -> Tensor:
+        return obs.new_full(obs.shape[:-1], 0.5)
+
+    return ClosedLoop(policy, critics, dynamics, lambda s, a: -s.square().sum(-1), discount)
+
+
 def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
     policy = SquashedGaussianPolicy(2, 1, [8], generator(1)).double()
     critics = Critics(2, 1, [8], generator(2)).double()
@@ -160,11 +168,8 @@ def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
     def spread(dynamics, critics: Critics, horizons: list[int]) -> Tensor:
         obs = batch(64)[0]
         return gradient_spread(
-            policy,
-            critics,
-            dynamics,
-            lambda s, a: -s.square().sum(-1),
-            lambda s: s.new_full(s.shape[:-1], 0.5),
+            loop(policy, critics, dynamics),
+            2,
             obs,
             horizons,
             torch.tensor(0.1, dtype=torch.float64),
@@ -182,17 +187,8 @@ def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
     models.network.float()
     policy.float()
     twins.float()
-    found = gradient_spread(
-        policy,
-        twins,
-        models,
-        lambda s, a: -s.square().sum(-1),
-        lambda s: s.new_full(s.shape[:-1], 0.5),
-        batch(64)[0].float(),
-        [0, 1, 4],
-        torch.tensor(0.1),
-        generator(4),
-    )
+    starts = batch(64)[0].float()
+    found = gradient_spread(loop(policy, twins, models), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
     assert found[0] < 1e-10 < found[1] < found[2]
 
 

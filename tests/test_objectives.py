@@ -7,16 +7,21 @@ import torch
 from diffmaac import seeding
 from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics
-from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen
 from diffmaac.objectives import (
+    ClosedLoop,
     clip_adjoint,
     critic_loss,
+    importance_weights,
+    infer_svg_noise,
+    lower_bound,
     pathwise_loss,
     sample_pathwise_noise,
     sample_steve_noise,
     soft_td_target,
     steve_candidates,
     steve_target,
+    svg_loss,
     temperature_loss,
 )
 from diffmaac.system import LinearSystem
@@ -73,7 +78,8 @@ def start():
 def transition():
     obs = start()
     rewards = obs[:, 0].clone()
-    return Transition(obs, torch.zeros(BATCH, ACTION).double(), rewards, torch.full_like(rewards, 0.9), obs + 0.1)
+    action = torch.zeros(BATCH, ACTION).double()
+    return Transition(obs, action, rewards, torch.full_like(rewards, 0.9), obs + 0.1, torch.zeros_like(rewards))
 
 
 def test_horizon_zero_is_sacs_actor_loss_bit_for_bit():
@@ -81,7 +87,7 @@ def test_horizon_zero_is_sacs_actor_loss_bit_for_bit():
     critics = Critics(OBS, ACTION, [16], generator(1))
     obs, alpha = start().float(), ALPHA.float()
     noise = sample_pathwise_noise(None, 0, BATCH, ACTION, generator(3))
-    loss, _ = pathwise_loss(policy, critics, None, reward, discount, obs, noise, alpha)
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, None, reward, discount), obs, noise, alpha)
     action, log_prob = policy.sample(obs, noise.policy[0])
     sac = (alpha * log_prob - critics(obs, action).amin(0)).mean()
     assert torch.equal(loss, sac)
@@ -99,7 +105,7 @@ def test_gradient_is_the_finite_difference_on_common_noise(which, horizon, polic
     parameters = list(policy.parameters())
 
     def loss():
-        return pathwise_loss(policy, critics, dynamics, reward, discount, obs, noise, ALPHA)[0]
+        return pathwise_loss(ClosedLoop(policy, critics, dynamics, reward, discount), obs, noise, ALPHA)[0]
 
     grads = torch.autograd.grad(loss(), parameters)
     for seed in range(3):
@@ -137,7 +143,7 @@ def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics,
     noise, obs = noise_in_double(linear, 3), start()
 
     def loss_and_gradient(adjoint_clip):
-        loss, _ = pathwise_loss(policy, critics, linear, reward, discount, obs, noise, ALPHA, adjoint_clip)
+        loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, ALPHA, adjoint_clip)
         return loss, torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(policy.parameters()))])
 
     (plain, gradient), (same, loose), (clipped, tight) = (loss_and_gradient(clip) for clip in (0.0, 1e6, 0.5))
@@ -148,7 +154,7 @@ def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics,
 
 def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
     noise, obs = noise_in_double(linear, 2), start()
-    loss, extra = pathwise_loss(policy, critics, linear, reward, discount, obs, noise, ALPHA)
+    loss, extra = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, ALPHA)
     a0, l0 = policy.sample(obs, noise.policy[0])
     s1 = linear.step(obs, a0)
     a1, l1 = policy.sample(s1, noise.policy[1])
@@ -162,7 +168,7 @@ def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
 
 def test_nothing_counts_after_termination(policy, critics, linear):
     noise, obs = noise_in_double(linear, 2), start()
-    loss, _ = pathwise_loss(policy, critics, linear, reward, lambda s: 0 * s[..., 0], obs, noise, ALPHA)
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, lambda s: 0 * s[..., 0]), obs, noise, ALPHA)
     action, log_prob = policy.sample(obs, noise.policy[0])
     torch.testing.assert_close(loss, -(reward(obs, action) - ALPHA * log_prob).mean())
 
@@ -192,7 +198,9 @@ def candidates(dynamics, policy, critics, horizon):
     noise = sample_steve_noise(dynamics, horizon, BATCH, (OBS, ACTION), generator(5))
     noise = noise._replace(policy=noise.policy.double(), model=noise.model.double())
     with torch.no_grad():
-        return noise, steve_candidates(policy, critics, dynamics, reward, discount, transition(), noise, ALPHA)
+        return noise, steve_candidates(
+            ClosedLoop(policy, critics, dynamics, reward, discount), transition(), noise, ALPHA
+        )
 
 
 def test_steve_without_model_steps_and_one_member_is_td(policy, critics, linear):
@@ -244,3 +252,70 @@ def test_log_density_is_that_of_the_squashed_gaussian(policy):
         torch.distributions.Normal(mean, log_std.exp()), [torch.distributions.TanhTransform()]
     )
     torch.testing.assert_close(log_prob, distribution.log_prob(action).sum(-1), rtol=1e-8, atol=1e-8)
+
+
+def test_lower_bound_is_the_minimum_of_pairs():
+    q = torch.tensor([[1.0, 4.0], [2.0, 3.0], [5.0, 0.0], [7.0, 9.0]])
+    assert lower_bound(q[:1]).tolist() == [1, 4]
+    assert torch.equal(lower_bound(q[:2]), q[:2].amin(0))
+    assert lower_bound(q[:3]).tolist() == [3, 1.5] and lower_bound(q).tolist() == [3, 1.5]
+
+
+@pytest.mark.parametrize("which", ["linear", "ensemble"])
+def test_inferred_noise_gives_the_transition_again(which, policy, request):
+    dynamics = request.getfixturevalue(which)
+    obs, noise = start(), noise_in_double(dynamics, 1)
+    action, _ = policy.sample(obs, noise.policy[0])
+    torch.testing.assert_close(policy.infer_noise(obs, action), noise.policy[0], rtol=1e-9, atol=1e-9)
+    after = dynamics.step(obs, action, noise.dynamics[0])
+    inferred = dynamics.infer_noise(obs, action, after, generator(7))
+    torch.testing.assert_close(dynamics.step(obs, action, inferred), after, rtol=1e-12, atol=1e-12)
+
+
+def test_actions_on_the_border_have_finite_noise(policy):
+    noise = policy.infer_noise(start(), torch.ones(BATCH, ACTION).double())
+    assert torch.isfinite(noise).all()
+
+
+def test_importance_weights_of_known_numbers():
+    now, before = torch.log(torch.tensor([0.5, 1.0, 8.0])), torch.log(torch.tensor([1.0, 1.0, 1.0]))
+    weights = importance_weights(now, before, 2.5)
+    torch.testing.assert_close(weights, torch.tensor([0.5, 1.0, 2.5]) / (4 / 3))
+
+
+@pytest.mark.parametrize("which", ["linear", "ensemble"])
+def test_svg_of_fresh_transitions_is_the_pathwise_objective_of_one_step(which, policy, critics, request):
+    """Same value; and the same gradient where the second action's policy is frozen there too."""
+    dynamics = request.getfixturevalue(which)
+    noise, obs = noise_in_double(dynamics, 1), start()
+    loop = ClosedLoop(policy, critics, dynamics, reward, discount)
+    with torch.no_grad():
+        action, log_prob = policy.sample(obs, noise.policy[0])
+        after = dynamics.step(obs, action, noise.dynamics[0])
+    batch = Transition(obs, action, reward(obs, action), discount(obs), after, log_prob)
+    inferred = infer_svg_noise(loop, batch, generator(8))._replace(policy_tp1=noise.policy[1])
+    if inferred.dynamics is not None:
+        inferred = inferred._replace(dynamics=noise.dynamics[0])  # the member that moved the sample
+    loss, _ = svg_loss(loop, frozen(policy), batch, inferred, ALPHA, importance_clip=10.0)
+    expected, _ = pathwise_loss(loop, obs, noise, ALPHA)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+
+    one_action, _ = policy.sample(obs, noise.policy[0])
+    log_density = policy.sample(obs, noise.policy[0])[1]
+    state = dynamics.step(obs, one_action, noise.dynamics[0])
+    second, second_log_density = frozen(policy).sample(state, noise.policy[1])
+    value = critics(state, second).amin(0) - ALPHA * second_log_density
+    written_out = -(reward(obs, one_action) - ALPHA * log_density + 0.9 * value).mean()
+    parameters = list(policy.parameters())
+    pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(written_out, parameters), strict=True)
+    for found, wanted in pairs:
+        torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_a_frozen_policy_follows_its_original_and_has_no_gradient(policy):
+    twin, obs = frozen(policy), start()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.mul_(0.5)
+    assert torch.equal(twin.mode(obs), policy.mode(obs))
+    assert not twin.mode(obs).requires_grad

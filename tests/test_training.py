@@ -312,12 +312,10 @@ def test_the_replay_is_a_ring():
     replay = Replay(3, 1, 1)
     for i in range(5):
         row = torch.full((1, 1), float(i))
-        replay.add(Transition(row, row, row[0], row[0], row))
+        replay.add(Transition(row, row, row[0], row[0], row, row[0]))
     assert replay.all().obs_t[:, 0].tolist() == [2.0, 3.0, 4.0] and len(replay) == 3
     with pytest.raises(ValueError, match="does not fit"):
-        replay.add(
-            Transition(*(torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4), torch.zeros(4, 1)))
-        )
+        replay.add(Transition(*(torch.zeros(4, *shape) for shape in ((1,), (1,), (), (), (1,), ()))))
 
 
 def test_rollouts_grow_along_the_ramp(tmp_path):

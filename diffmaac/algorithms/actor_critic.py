@@ -11,15 +11,18 @@ from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.config import AgentSettings
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.errors import DivergenceError
-from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen
 from diffmaac.objectives import (
+    ClosedLoop,
     critic_loss,
+    infer_svg_noise,
     pathwise_loss,
     sample_pathwise_noise,
     sample_steve_noise,
     soft_td_target,
     steve_candidates,
     steve_target,
+    svg_loss,
     temperature_loss,
 )
 from diffmaac.task import Task
@@ -45,11 +48,14 @@ class ActorCritic:
         self.horizon = settings.auto_horizons[0] if isinstance(settings.horizon, str) else settings.horizon
         if dynamics is None and (settings.horizon != 0 or settings.critic_target == "steve"):
             raise ValueError("horizon > 0 and critic_target='steve' need dynamics, got None.")
+        if dynamics is None and settings.actor_objective == "svg":
+            raise ValueError("actor_objective='svg' needs dynamics, got None.")
         self.task, self.settings, self.dynamics, self._noise = task, settings, dynamics, noise
         self.policy = SquashedGaussianPolicy(task.obs_size, task.action_size, settings.hidden, init)
-        self.critics = Critics(task.obs_size, task.action_size, settings.hidden, init)
+        self.critics = Critics(task.obs_size, task.action_size, settings.hidden, init, settings.critics)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_alpha = torch.full((), math.log(settings.initial_alpha), device=init.device, requires_grad=True)
+        self._frozen_policy = frozen(self.policy)
         self._target_entropy = settings.target_entropy * task.action_size
         self._policy_parameters: list[Tensor] = list(self.policy.parameters())
         self._critic_parameters: list[Tensor] = list(self.critics.parameters())
@@ -57,6 +63,16 @@ class ActorCritic:
         self._policy_optimizer = torch.optim.Adam(self._policy_parameters, settings.actor_lr, fused=True)
         self._critic_optimizer = torch.optim.Adam(self._critic_parameters, settings.critic_lr, fused=True)
         self._alpha_optimizer = torch.optim.Adam([self.log_alpha], settings.alpha_lr, fused=True)
+
+    @property
+    def loop(self) -> ClosedLoop:
+        """The policy in the dynamics that it is trained through, closed by the critics."""
+        return ClosedLoop(self.policy, self.critics, self.dynamics, self.task.reward, self._discount)
+
+    @property
+    def alpha(self) -> Tensor:
+        """The temperature, without gradient; 0 where entropy has no part."""
+        return self.log_alpha.detach().exp() if self.settings.entropy else torch.zeros_like(self.log_alpha)
 
     def update_critic(self, transition: Transition) -> Metrics:
         """One step of the critics towards their target, and of the target critics towards them."""
@@ -66,28 +82,34 @@ class ActorCritic:
         torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
         return {"critic_loss": loss.detach(), **metrics, **target_metrics}
 
-    def update_actor(self, obs_t: Tensor) -> Metrics:
-        """One step of the policy up the pathwise objective from `obs_t` (batch, obs), and of the temperature."""
-        s = self.settings
+    def update_actor(self, transition: Transition) -> Metrics:
+        """One step of the policy up its objective from the states of `transition`, and of the temperature."""
+        s, alpha = self.settings, self.alpha
+        svg = s.actor_objective == "svg"
+        loss, log_prob_t, extra = (self._svg if svg else self._pathwise)(transition, alpha)
+        norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
+        if s.entropy:
+            alpha_loss = temperature_loss(self.log_alpha, log_prob_t, self._target_entropy)
+            _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
+        metrics = {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
+        return {**metrics, **extra}
+
+    def _pathwise(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+        """Loss, log densities of actions of the present policy, metrics."""
+        s, obs_t = self.settings, transition.obs_t
         obs_t = obs_t.repeat_interleave(s.samples, 0) if s.samples > 1 else obs_t
         noise = sample_pathwise_noise(self.dynamics, self.horizon, len(obs_t), self.task.action_size, self._noise)
-        alpha = self.log_alpha.detach().exp()
-        loss, extra = pathwise_loss(
-            self.policy,
-            self.critics,
-            self.dynamics,
-            self.task.reward,
-            self._discount,
-            obs_t,
-            noise,
-            alpha,
-            s.adjoint_clip,
-        )
-        norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
-        log_prob_t = extra["log_prob_t"]
-        alpha_loss = temperature_loss(self.log_alpha, log_prob_t, self._target_entropy)
-        _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
-        return {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
+        loss, extra = pathwise_loss(self.loop, obs_t, noise, alpha, s.adjoint_clip)
+        return loss, extra["log_prob_t"], {}
+
+    def _svg(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+        """As `_pathwise`, through the replayed transition."""
+        noise = infer_svg_noise(self.loop, transition, self._noise)
+        loss, extra = svg_loss(self.loop, self._frozen_policy, transition, noise, alpha, self.settings.importance_clip)
+        with torch.no_grad():  # the replayed actions are those of older policies
+            fresh = torch.randn(transition.action_t.shape, generator=self._noise, device=self._noise.device)
+            _, log_prob_t = self.policy.sample(transition.obs_t, fresh)
+        return loss, log_prob_t, extra
 
     def choose_horizon(self, obs_t: Tensor) -> Metrics:
         """Sets `horizon` to the one of `auto_horizons` whose gradient ensemble and critics agree most about.
@@ -95,19 +117,7 @@ class ActorCritic:
         Returns the estimated relative error of each, and the choice.
         """
         s = self.settings
-        assert self.dynamics is not None
-        alpha = self.log_alpha.detach().exp()
-        spread = gradient_spread(
-            self.policy,
-            self.critics,
-            self.dynamics,
-            self.task.reward,
-            self._discount,
-            obs_t,
-            s.auto_horizons,
-            alpha,
-            self._noise,
-        )
+        spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise)
         self.horizon = s.auto_horizons[int(spread.argmin())]
         errors = {f"gradient_error_{h}": x for h, x in zip(s.auto_horizons, spread.sqrt(), strict=True)}
         return {**errors, "horizon": torch.tensor(float(self.horizon))}
@@ -148,7 +158,7 @@ class ActorCritic:
 
     @torch.no_grad()
     def _critic_target(self, transition: Transition) -> tuple[Tensor, Metrics]:
-        alpha = self.log_alpha.exp()
+        alpha = self.alpha
         batch = len(transition.obs_t)
         sizes = (self.task.obs_size, self.task.action_size)
         if self.settings.critic_target == "td" or self.dynamics is None:
@@ -157,16 +167,8 @@ class ActorCritic:
             q_tp1 = self.target_critics(transition.obs_tp1, action_tp1)
             return soft_td_target(transition.reward_t, transition.discount_tp1, q_tp1, log_prob_tp1, alpha), {}
         steve_noise = sample_steve_noise(self.dynamics, self.settings.steve_horizon, batch, sizes, self._noise)
-        candidates = steve_candidates(
-            self.policy,
-            self.target_critics,
-            self.dynamics,
-            self.task.reward,
-            self._discount,
-            transition,
-            steve_noise,
-            alpha,
-        )
+        loop = self.loop._replace(critics=self.target_critics)
+        candidates = steve_candidates(loop, transition, steve_noise, alpha)
         return steve_target(candidates, self.settings.steve_floor)
 
 

@@ -1,23 +1,19 @@
 """The horizon from measurement: where the members of the ensemble and the critics agree most about the gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffmaac.dynamics.base import AbstractDynamics, Noise
-from diffmaac.nn import AbstractPolicy, Critics
-from diffmaac.objectives import PathwiseNoise, pathwise_loss, sample_pathwise_noise
-from diffmaac.types import Reward
+from diffmaac.dynamics.base import Noise
+from diffmaac.objectives import ClosedLoop, PathwiseNoise, flat_gradient, pathwise_loss, sample_pathwise_noise
+from diffmaac.types import QFunction
 
 
 def gradient_spread(
-    policy: AbstractPolicy,
-    critics: Critics,
-    dynamics: AbstractDynamics,
-    reward: Reward,
-    discount: Callable[[Tensor], Tensor],
+    loop: ClosedLoop,
+    critics: int,
     obs_t: Float[Tensor, "batch obs"],
     horizons: Sequence[int],
     alpha: Float[Tensor, ""],
@@ -27,37 +23,32 @@ def gradient_spread(
 
         sum_k |g_k - mean g|^2 / (n |mean g|^2),    g_k = grad J_H with one member and one critic, k = 1..n
 
-    on common start states, policy noise and model noise, so that members differ by their models alone. Short horizons
-    inherit the critics' disagreement undiscounted, long ones the models' compounded. Lemma 4.1 (arXiv 2005.08068)
-    balances the same two; its own constants need the truth.
+    over the members of the loop's dynamics and its `critics` Q-functions, on common start states, policy noise and
+    model noise, so that members differ by their models alone. Short horizons inherit the critics' disagreement
+    undiscounted, long ones the models' compounded. Lemma 4.1 (arXiv 2005.08068) balances the same two; its own
+    constants need the truth.
 
     Critics that learn from the same targets resemble each other, so what they share of error is not seen.
     """
-    longest = max(horizons)
-    noise = sample_pathwise_noise(dynamics, longest, len(obs_t), policy.action_size, generator)
-    parameters = list(policy.parameters())
+    policy, dynamics = loop.policy, loop.dynamics
+    assert dynamics is not None
+    noise = sample_pathwise_noise(dynamics, max(horizons), len(obs_t), policy.action_size, generator)
+    loops = [loop._replace(critics=_one_of(loop.critics, i)) for i in range(critics)]
     spreads = []
     for horizon in horizons:
         gradients = []
         for member in range(dynamics.members if horizon else 1):
             steps = tuple(_of_member(step, member) for step in noise.dynamics[:horizon])
             cut = PathwiseNoise(noise.policy[: horizon + 1], steps)
-            for net in range(len(critics.nets)):
-                loss, _ = pathwise_loss(
-                    policy,
-                    lambda obs, action, net=net: critics(obs, action)[net : net + 1],
-                    dynamics,
-                    reward,
-                    discount,
-                    obs_t,
-                    cut,
-                    alpha,
-                )
-                gradients.append(torch.cat([x.flatten() for x in torch.autograd.grad(loss, parameters)]))
+            gradients += [flat_gradient(pathwise_loss(one, obs_t, cut, alpha)[0], policy) for one in loops]
         found = torch.stack(gradients)
         mean = found.mean(0)
         spreads.append((found - mean).square().sum(1).mean() / mean.square().sum())
     return torch.stack(spreads)
+
+
+def _one_of(critics: QFunction, index: int) -> QFunction:
+    return lambda obs, action: critics(obs, action)[index : index + 1]
 
 
 def _of_member(noise: Noise | None, member: int) -> Noise | None:

@@ -4,10 +4,22 @@ from collections.abc import Mapping
 from typing import Any
 
 ALGORITHMS: dict[str, Mapping[str, Any]] = {
-    "sac": {"horizon": 0, "critic_target": "td", "data": "real"},
-    "maac": {},
+    "sac": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "td", "data": "real"},
+    "mbpo": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "td", "data": "mixed"},
+    "steve": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "steve", "data": "real"},
+    "svg": {"actor_objective": "svg", "horizon": 0, "critic_target": "td", "data": "real"},
+    "maac": {"actor_objective": "pathwise"},
 }
-"""SAC: real data, soft TD, pathwise H = 0, no dynamics. MAAC: real and imagined data, STEVE, pathwise H."""
+"""What tells the algorithms apart:
+
+- SAC (Haarnoja et al. 2018): real data, soft TD, pathwise with H = 0; no dynamics.
+- MBPO (Janner et al. 2019): SAC on imagined data, with few real ones.
+- STEVE (Buckman et al. 2018): SAC with targets of several model steps, of an ensemble of critics.
+- SVG(1) (Heess et al. 2015): SAC whose policy learns through one model step at the replayed transitions.
+- MAAC (Clavera et al. 2020): real and imagined data, STEVE's targets, pathwise H.
+"""
+DEFAULTS: dict[str, Mapping[str, Any]] = {"steve": {"critics": 4}}
+"""What an algorithm changes in the settings without fixing it."""
 
 
 def uses_dynamics(settings: Mapping[str, Any]) -> bool:

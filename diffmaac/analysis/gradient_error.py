@@ -24,7 +24,7 @@ from diffmaac import seeding
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.nn import AbstractPolicy
-from diffmaac.objectives import PathwiseNoise, pathwise_loss, sample_pathwise_noise
+from diffmaac.objectives import ClosedLoop, PathwiseNoise, flat_gradient, pathwise_loss, sample_pathwise_noise
 from diffmaac.task import Task
 from diffmaac.types import QFunction
 
@@ -124,8 +124,9 @@ def gradient(
 ) -> Float[Tensor, " parameters"]:
     """The ascent direction grad J_H, flat; H is the number of dynamics noises."""
     alpha = start.new_tensor(parts.alpha)
-    loss, _ = pathwise_loss(parts.policy, critic, dynamics, parts.task.reward, parts.discount, start, noise, alpha)
-    return -torch.cat([x.flatten() for x in torch.autograd.grad(loss, list(parts.policy.parameters()))])
+    loop = ClosedLoop(parts.policy, critic, dynamics, parts.task.reward, parts.discount)
+    loss, _ = pathwise_loss(loop, start, noise, alpha)
+    return -flat_gradient(loss, parts.policy)
 
 
 class _Moments:

@@ -37,6 +37,16 @@ class AbstractDynamics(abc.ABC):
         """Noise for one `step` of a batch; None where the transition is deterministic."""
 
     @abc.abstractmethod
+    def infer_noise(
+        self,
+        obs: Float[Tensor, "batch obs"],
+        action: Float[Tensor, "batch action"],
+        obs_tp1: Float[Tensor, "batch obs"],
+        generator: torch.Generator,
+    ) -> Noise | None:
+        """The noise with which `step` gives `obs_tp1`, its member drawn as in `sample_noise` (None: deterministic)."""
+
+    @abc.abstractmethod
     def step(
         self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
     ) -> Float[Tensor, "batch obs"]:

@@ -65,6 +65,13 @@ class GaussianEnsemble(nn.Module):
             mean = torch.addcmul(mean, (0.5 * log_var).exp(), gaussian)
         return torch.addcmul(self.y_mean, mean, self.y_std)
 
+    def noise(
+        self, x: Float[Tensor, "members batch in"], y: Float[Tensor, "members batch obs"]
+    ) -> Float[Tensor, "members batch obs"]:
+        """The inverse of `change`: the noise with which it gives `y`."""
+        mean, log_var = self(x)
+        return ((y - self.y_mean) / self.y_std - mean) * (-0.5 * log_var).exp()
+
     def loss(self, x: Float[Tensor, "members batch in"], y: Float[Tensor, "members batch obs"]) -> Tensor:
         """The beta-NLL of y, summed over members (constants left away), plus the pull on the bounds:
 

@@ -88,6 +88,18 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
         change = self.network.change(x, noise.gaussian[gather])
         return obs + change.flatten(0, 1)[scatter]
 
+    def infer_noise(
+        self,
+        obs: Float[Tensor, "batch obs"],
+        action: Float[Tensor, "batch action"],
+        obs_tp1: Float[Tensor, "batch obs"],
+        generator: torch.Generator,
+    ) -> Noise:
+        member = self.sample_noise(len(obs), generator).member
+        gather, scatter = _group(member, self.members)
+        gaussian = self.network.noise(torch.cat([obs, action], -1)[gather], (obs_tp1 - obs)[gather])
+        return Noise(member, gaussian.flatten(0, 1)[scatter])
+
     def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None) -> Tensor:
         return obs + self.network.change(torch.cat([obs, action], -1), gaussian)
 

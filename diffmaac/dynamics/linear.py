@@ -35,6 +35,13 @@ class LinearDynamics(AbstractDynamics):
         gaussian = torch.randn(batch, len(self._A), generator=generator, device=generator.device)
         return Noise(torch.zeros(batch, dtype=torch.long, device=generator.device), gaussian)
 
+    def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> Noise | None:
+        drawn = self.sample_noise(len(obs), generator)
+        if drawn is None or self._std is None:
+            return None
+        std = self._std.to(obs)  # a coordinate without noise tells nothing of it
+        return drawn._replace(gaussian=torch.where(std > 0, (obs_tp1 - self.step(obs, action)) / std, 0.0))
+
     def step(
         self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"], noise: Noise | None = None
     ) -> Float[Tensor, "*batch obs"]:

@@ -34,6 +34,11 @@ class MixedDynamics(AbstractDynamics):
         drawn = (part.sample_noise(batch, generator) for part in (self.values, self.derivatives) if part.stochastic)
         return next(drawn, None)
 
+    def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> Noise | None:
+        """That of the part that draws noise: it tells at which of its derivatives the transition was seen."""
+        parts = (part for part in (self.values, self.derivatives) if part.stochastic)
+        return next((part.infer_noise(obs, action, obs_tp1, generator) for part in parts), None)
+
     def step(
         self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
     ) -> Float[Tensor, "batch obs"]:

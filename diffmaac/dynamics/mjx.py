@@ -39,6 +39,9 @@ class MjxDynamics(AbstractDynamics):
     def sample_noise(self, batch: int, generator: torch.Generator) -> None:
         return None
 
+    def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> None:
+        return None
+
     def step(
         self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None = None
     ) -> Float[Tensor, "batch obs"]:

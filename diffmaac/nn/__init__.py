@@ -6,3 +6,4 @@ from diffmaac.nn.mlp import BatchedMLP as BatchedMLP
 from diffmaac.nn.policy import AbstractPolicy as AbstractPolicy
 from diffmaac.nn.policy import LinearGaussianPolicy as LinearGaussianPolicy
 from diffmaac.nn.policy import SquashedGaussianPolicy as SquashedGaussianPolicy
+from diffmaac.nn.policy import frozen as frozen

@@ -1,6 +1,7 @@
 """Policies: the interface, a Gaussian squashed into [-1, 1] by tanh, and a linear one for closed forms."""
 
 import abc
+import copy
 import math
 from collections.abc import Sequence
 
@@ -25,6 +26,12 @@ class AbstractPolicy(nn.Module, abc.ABC):
         self, obs: Float[Tensor, "*batch obs"], noise: Float[Tensor, "*batch action"]
     ) -> tuple[Float[Tensor, "*batch action"], Float[Tensor, "*batch"]]:
         """The action that `noise` gives, and its log density [nats]."""
+
+    @abc.abstractmethod
+    def infer_noise(
+        self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]
+    ) -> Float[Tensor, "*batch action"]:
+        """The noise with which `sample` gives `action`."""
 
     @abc.abstractmethod
     def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
@@ -58,6 +65,14 @@ class SquashedGaussianPolicy(AbstractPolicy):
         log_squash = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
         return torch.tanh(u), (log_normal - log_squash).sum(-1)
 
+    def infer_noise(
+        self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]
+    ) -> Float[Tensor, "*batch action"]:
+        """(atanh(a) - mean) / std; actions that rounding has put onto the border count as just inside it."""
+        mean, log_std = self(obs)
+        border = 1.0 - torch.finfo(action.dtype).eps
+        return (torch.atanh(action.clamp(-border, border)) - mean) * (-log_std).exp()
+
     def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
         """tanh of the mean."""
         return torch.tanh(self(obs)[0])
@@ -81,5 +96,18 @@ class LinearGaussianPolicy(AbstractPolicy):
         log_normal = -0.5 * noise.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
         return torch.addcmul(self.mode(obs), self.std, noise), log_normal.sum(-1)
 
+    def infer_noise(
+        self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]
+    ) -> Float[Tensor, "*batch action"]:
+        return (action - self.mode(obs)) / self.std
+
     def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
         return -obs @ self.gain.T
+
+
+def frozen(policy: AbstractPolicy) -> AbstractPolicy:
+    """The same policy without gradients: its parameters are the memory of `policy`'s, and change with them in place."""
+    twin = copy.deepcopy(policy).requires_grad_(False)
+    for mine, theirs in zip(twin.parameters(), policy.parameters(), strict=True):
+        mine.data = theirs.data
+    return twin

@@ -1,5 +1,14 @@
 """Objectives: pure functions of tensors and callables. They return the loss and a small mapping worth logging."""
 
+from diffmaac.objectives.loop import (
+    ClosedLoop as ClosedLoop,
+)
+from diffmaac.objectives.loop import (
+    flat_gradient as flat_gradient,
+)
+from diffmaac.objectives.loop import (
+    lower_bound as lower_bound,
+)
 from diffmaac.objectives.pathwise import (
     PathwiseNoise as PathwiseNoise,
 )
@@ -23,6 +32,18 @@ from diffmaac.objectives.steve import (
 )
 from diffmaac.objectives.steve import (
     steve_target as steve_target,
+)
+from diffmaac.objectives.svg import (
+    SvgNoise as SvgNoise,
+)
+from diffmaac.objectives.svg import (
+    importance_weights as importance_weights,
+)
+from diffmaac.objectives.svg import (
+    infer_svg_noise as infer_svg_noise,
+)
+from diffmaac.objectives.svg import (
+    svg_loss as svg_loss,
 )
 from diffmaac.objectives.td import (
     critic_loss as critic_loss,

@@ -1,6 +1,5 @@
 """The pathwise objective: the return over H dynamics steps, closed by the critic, as a differentiable function."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -8,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics, Noise
-from diffmaac.nn import AbstractPolicy
-from diffmaac.types import QFunction, Reward
+from diffmaac.objectives.loop import ClosedLoop, lower_bound
 
 
 class PathwiseNoise(NamedTuple):
@@ -58,11 +56,7 @@ def clip_adjoint(obs: Float[Tensor, "batch obs"], factor: float) -> Float[Tensor
 
 
 def pathwise_loss(
-    policy: AbstractPolicy,
-    critics: QFunction,
-    dynamics: AbstractDynamics | None,
-    reward: Reward,
-    discount: Callable[[Tensor], Tensor],
+    loop: ClosedLoop,
     obs_t: Float[Tensor, "batch obs"],
     noise: PathwiseNoise,
     alpha: Float[Tensor, ""],
@@ -75,11 +69,12 @@ def pathwise_loss(
 
     with s_{h+1} = f(s_h, a_h, noise) and a_h reparameterised, so that its gradient flows through policy, dynamics,
     reward and critic. H is the number of dynamics noises; with H = 0 this is SAC's actor loss, bit for bit.
-    `discount(obs)` is gamma, or 0 where the episode has terminated. With `adjoint_clip` > 0 the gradient that flows
-    back into each s_{h+1} goes through `clip_adjoint`; the value is the same.
+    `loop.discount` is 0 where the episode has terminated. With `adjoint_clip` > 0 the gradient that flows back into
+    each s_{h+1} goes through `clip_adjoint`; the value is the same.
 
     Returns the loss and {"log_prob_t": (batch) log density of the first action, detached}.
     """
+    policy, critics, dynamics, reward, discount = loop
     horizon = len(noise.dynamics)
     total = torch.zeros_like(obs_t[..., 0])
     weight = torch.ones_like(total)
@@ -88,7 +83,7 @@ def pathwise_loss(
         action_t, log_prob = policy.sample(obs_t, noise.policy[h])
         log_prob_t = log_prob.detach() if log_prob_t is None else log_prob_t
         if h == horizon or dynamics is None:
-            total = total + weight * (critics(obs_t, action_t).amin(0) - alpha * log_prob)
+            total = total + weight * (lower_bound(critics(obs_t, action_t)) - alpha * log_prob)
             break
         total = total + weight * (reward(obs_t, action_t) - alpha * log_prob)
         obs_t = dynamics.step(obs_t, action_t, noise.dynamics[h])

@@ -1,6 +1,5 @@
 """STEVE: critic targets that look several model steps ahead, weighted by their uncertainty (Buckman et al. 2018)."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics
-from diffmaac.nn import AbstractPolicy
-from diffmaac.types import QFunction, Reward, Transition
+from diffmaac.objectives.loop import ClosedLoop, lower_bound
+from diffmaac.types import Transition
 
 
 class SteveNoise(NamedTuple):
@@ -31,11 +30,7 @@ def sample_steve_noise(
 
 
 def steve_candidates(
-    policy: AbstractPolicy,
-    target_critics: QFunction,
-    dynamics: AbstractDynamics,
-    reward: Reward,
-    discount: Callable[[Tensor], Tensor],
+    loop: ClosedLoop,
     transition: Transition,
     noise: SteveNoise,
     alpha: Float[Tensor, ""],
@@ -46,7 +41,10 @@ def steve_candidates(
                   + D_{h+1} (Q(s_{h+1}, a_{h+1}) - alpha log pi(a_{h+1}|s_{h+1}))
 
     s_1 is the state that followed in the data, s_2... are the member's, and D_i is the product of discounts up to s_i.
+    `loop.critics` are the target critics.
     """
+    policy, target_critics, dynamics, reward, discount = loop
+    assert dynamics is not None
     members = dynamics.members
     obs = transition.obs_tp1.expand(members, -1, -1)
     value = transition.reward_t.expand(members, -1)
@@ -70,7 +68,8 @@ def steve_candidates(
 def steve_target(
     candidates: Float[Tensor, "horizons members critics batch"], floor: float
 ) -> tuple[Float[Tensor, " batch"], dict[str, Tensor]]:
-    """``sum_h w_h mean_m min_i T_h``, with w_h proportional to 1 / (variance of T_h + floor * mean variance).
+    """``sum_h w_h mean_m min_i T_h`` (`lower_bound` over the critics), with w_h proportional to
+    1 / (variance of T_h + floor * mean variance).
 
     The variance is taken over the models AND the critics. Over the models alone the one-step target has none, and all
     the weight; over so few estimates a variance is also often zero by chance, and the floor (in units of the mean
@@ -82,5 +81,5 @@ def steve_target(
     variance = candidates.reshape(horizons, members * critics, batch).var(1, correction=0)
     inverse = 1.0 / (variance + floor * variance.mean() + torch.finfo(variance.dtype).tiny)
     weights = inverse / inverse.sum(0)
-    target = (weights * candidates.amin(2).mean(1)).sum(0)
+    target = (weights * lower_bound(candidates.transpose(0, 2)).mean(0)).sum(0)
     return target, {f"steve_weight_{h}": weights[h].mean() for h in range(horizons)}

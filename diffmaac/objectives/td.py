@@ -3,6 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from diffmaac.objectives.loop import lower_bound
+
 
 def soft_td_target(
     reward_t: Float[Tensor, " batch"],
@@ -12,7 +14,7 @@ def soft_td_target(
     alpha: Float[Tensor, ""],
 ) -> Float[Tensor, " batch"]:
     """``r_t + discount_tp1 (min_i Q_i(s_tp1, a_tp1) - alpha log pi(a_tp1|s_tp1))`` (arXiv 1812.05905, eq. 3 and 5)."""
-    return reward_t + discount_tp1 * (q_tp1.amin(0) - alpha * log_prob_tp1)
+    return reward_t + discount_tp1 * (lower_bound(q_tp1) - alpha * log_prob_tp1)
 
 
 def critic_loss(

@@ -155,23 +155,26 @@ class Trainer:
 
     def _collect(self) -> None:
         obs = torch.as_tensor(self._obs, dtype=torch.float32, device=self._device)[None]
-        action = self._explore(obs)
+        action, log_prob = self._explore(obs)
         obs_tp1, reward, terminated, truncated, _ = self._env.step(action[0].cpu().numpy())
         if not math.isfinite(reward):
             raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
         discount = 0.0 if terminated else self.settings.agent.gamma
         next_obs = torch.as_tensor(obs_tp1, dtype=torch.float32, device=self._device)[None]
-        self.replay.add(Transition(obs, action, obs.new_tensor([reward]), obs.new_tensor([discount]), next_obs))
+        reward_t, discount_tp1 = obs.new_tensor([reward]), obs.new_tensor([discount])
+        self.replay.add(Transition(obs, action, reward_t, discount_tp1, next_obs, log_prob))
         self._obs = self._env.reset()[0] if terminated or truncated else obs_tp1
         self.step += 1
 
     @torch.no_grad()
-    def _explore(self, obs: torch.Tensor) -> torch.Tensor:
+    def _explore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next action (1, action), and its log density (1)."""
         generator, shape = self._generators["explore"], (1, self.task.action_size)
         if self.step < self.settings.data.random_steps:
-            return 2 * torch.rand(shape, generator=generator, device=self._device) - 1
+            uniform = 2 * torch.rand(shape, generator=generator, device=self._device) - 1
+            return uniform, obs.new_tensor([-math.log(2.0) * self.task.action_size])
         noise = torch.randn(shape, generator=generator, device=self._device)
-        return self.agent.policy.sample(obs, noise)[0]
+        return self.agent.policy.sample(obs, noise)
 
     def _fit(self, dynamics: LearnedDynamics) -> None:
         real = self.replay.all()
@@ -200,7 +203,7 @@ class Trainer:
         if count % agent.actor_every == 0:
             # Evenly spaced, since a batch is real transitions first, imagined ones behind.
             rows = torch.linspace(0, agent.batch_size - 1, agent.actor_batch_size).long()
-            self._means.add(self.agent.update_actor(batch.obs_t[rows]))
+            self._means.add(self.agent.update_actor(Transition(*(column[rows] for column in batch))))
 
     def _sample(self, batch: int) -> Transition:
         generator = self._generators["batch"]

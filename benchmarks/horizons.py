@@ -1,0 +1,57 @@
+"""Which horizon: MAAC with H fixed and with H from measurement, on one task.
+
+    python benchmarks/horizons.py [env=half_cheetah] [horizons=0,1,2,4,8,auto] [seeds=0]
+
+Trains what is missing under runs/horizons/ (preset quick, one thread), resumes what stopped, and writes
+docs/results/horizons.csv (every evaluation; for `auto` the horizon chosen and the estimated errors) and horizons.png.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import diffmaac
+from diffmaac.analysis.plots import learning_curve
+from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.config import parse_words
+from diffmaac.training.logging import read_metrics
+
+RUNS, RESULTS = Path("runs/horizons"), Path("docs/results")
+ESTIMATED = "gradient_error_"
+
+
+def train(env: str, horizon: str, seed: int) -> Path:
+    path = RUNS / f"{env}-h{horizon}-s{seed}"
+    if (path / "config.yaml").is_file():
+        diffmaac.train(resume=str(path))
+    else:
+        given: dict[str, Any] = {"horizon": horizon if horizon == "auto" else int(horizon), "seed": seed}
+        diffmaac.train(env, **given, threads=1, tensorboard=False, out=str(path))
+    return path
+
+
+def rows(env: str, horizon: str, seed: int, path: Path) -> list[dict[str, Any]]:
+    found = []
+    for row in read_metrics(path / "metrics.csv"):
+        estimates = {name: row.get(name, "") for name in (f"{ESTIMATED}{h}" for h in (0, 1, 2, 4, 8))}
+        numbers = {name: row[name] for name in ("step", "seconds", "return", "return_std")}
+        found.append({"env": env, "horizon": horizon, "seed": seed, **numbers, "chosen": row.get("horizon", "")})
+        found[-1] |= {**estimates, "versions": versions("torch", "mujoco"), "machine": machine()}
+        found[-1] |= {"command": " ".join(["python", *sys.argv])}
+    return found
+
+
+def main() -> None:
+    given = {"env": "half_cheetah", "horizons": "0,1,2,4,8,auto", "seeds": "0", **parse_words(sys.argv[1:])}
+    runs, labels, table = [], [], []
+    for horizon in str(given["horizons"]).split(","):
+        for seed in map(int, str(given["seeds"]).split(",")):
+            runs.append(train(given["env"], horizon, seed))
+            labels.append(f"H = {horizon}")
+            table += rows(given["env"], horizon, seed, runs[-1])
+    write_table(RESULTS / "horizons.csv", table)
+    learning_curve(runs, RESULTS / "horizons.png", labels, title=f"{given['env']}, learned dynamics, preset quick")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What every objective of a policy is made of: the closed loop of policy and dynamics, what it earns, the critics."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffmaac.dynamics.base import AbstractDynamics
+from diffmaac.nn import AbstractPolicy
+from diffmaac.types import QFunction, Reward
+
+
+class ClosedLoop(NamedTuple):
+    """A policy that acts in `dynamics` (None where no step is taken), its reward, and the value of what comes after."""
+
+    policy: AbstractPolicy
+    critics: QFunction
+    dynamics: AbstractDynamics | None
+    reward: Reward
+    discount: Callable[[Tensor], Tensor]
+    """``discount(obs_tp1)``: gamma, or 0 where the episode has terminated."""
+
+
+def lower_bound(q: Float[Tensor, "critics *batch"]) -> Float[Tensor, "*batch"]:
+    """The pessimistic value of several critics: the minimum of each pair (Fujimoto et al. 2018), averaged over pairs.
+
+    Of two critics it is their minimum. The minimum of all would be the more pessimistic the more critics there are. An
+    odd critic stands alone.
+    """
+    critics = q.shape[0]
+    if critics <= 2:
+        return q.amin(0)
+    pairs = [q[i : i + 2].amin(0) for i in range(0, critics, 2)]
+    return torch.stack(pairs).mean(0)
+
+
+def flat_gradient(loss: Float[Tensor, ""], policy: AbstractPolicy) -> Float[Tensor, " parameters"]:
+    """The gradient of `loss` with respect to every parameter of `policy`, as one vector."""
+    return torch.cat([x.flatten() for x in torch.autograd.grad(loss, list(policy.parameters()))])

@@ -1,0 +1,72 @@
+"""SVG(1): the return's gradient through one model step, at transitions that really happened (Heess et al. 2015)."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffmaac.dynamics.base import Noise
+from diffmaac.nn import AbstractPolicy
+from diffmaac.objectives.loop import ClosedLoop, lower_bound
+from diffmaac.types import Transition
+
+
+class SvgNoise(NamedTuple):
+    """The model's noise inferred from the transitions, and the policy's fresh noise at the states that followed."""
+
+    dynamics: Noise | None
+    policy_tp1: Float[Tensor, "batch action"]
+
+
+def infer_svg_noise(loop: ClosedLoop, transition: Transition, generator: torch.Generator) -> SvgNoise:
+    """The noise with which the dynamics gives the transition that was seen; draws members and a_tp1's noise."""
+    assert loop.dynamics is not None
+    obs_t, action_t = transition.obs_t, transition.action_t
+    fresh = torch.randn(action_t.shape, generator=generator, device=generator.device)
+    with torch.no_grad():
+        inferred = loop.dynamics.infer_noise(obs_t, action_t, transition.obs_tp1, generator)
+    return SvgNoise(inferred, fresh)
+
+
+def importance_weights(
+    log_prob_t: Float[Tensor, " batch"], behaviour_log_prob_t: Float[Tensor, " batch"], clip: float
+) -> Float[Tensor, " batch"]:
+    """pi(a_t|s_t) / pi_behaviour(a_t|s_t), truncated at `clip`, in units of the batch's mean."""
+    weight = (log_prob_t - behaviour_log_prob_t).exp().clamp_max(clip)
+    return weight / weight.mean().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def svg_loss(
+    loop: ClosedLoop,
+    frozen_policy: AbstractPolicy,
+    transition: Transition,
+    noise: SvgNoise,
+    alpha: Float[Tensor, ""],
+    importance_clip: float,
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """The negative of SVG(1)'s objective with replay (arXiv 1510.09142, algorithm 2), in its soft form:
+
+        J = E[ w (r(s_t, a_t) - alpha log pi(a_t|s_t) + gamma V(f(s_t, a_t, xi))) ]
+        V(s) = min_i Q_i(s, a) - alpha log pi'(a|s),   a ~ pi'
+
+    at replayed transitions: a_t is the replayed action as a function of the policy's parameters, with the policy's
+    noise inferred from it, xi the model's noise inferred from the state that followed, and w the importance weight of
+    the action. pi' is `frozen_policy`, the same policy without gradients: as in the paper, V is a function of the state
+    that does not move with the policy, so the gradient is that of one action and one model step. `pathwise_loss` with
+    H = 1 has the same value (w = 1) and differentiates the second action too.
+
+    Returns the loss and {"importance": the largest share of the batch that a single transition has}.
+    """
+    policy, critics, dynamics, reward, discount = loop
+    assert dynamics is not None
+    obs_t = transition.obs_t
+    with torch.no_grad():
+        eta = policy.infer_noise(obs_t, transition.action_t)
+    action_t, log_prob_t = policy.sample(obs_t, eta)
+    weight = importance_weights(log_prob_t.detach(), transition.log_prob_t, importance_clip)
+    obs_tp1 = dynamics.step(obs_t, action_t, noise.dynamics)
+    action_tp1, log_prob_tp1 = frozen_policy.sample(obs_tp1, noise.policy_tp1)
+    value_tp1 = lower_bound(critics(obs_tp1, action_tp1)) - alpha * log_prob_tp1
+    value_t = reward(obs_t, action_t) - alpha * log_prob_t + discount(obs_tp1) * value_tp1
+    return -(weight * value_t).mean(), {"importance": weight.amax() / len(weight)}
