@@ -13,7 +13,7 @@ from typing import Any
 import diffmaac
 from diffmaac.analysis.plots import learning_curve
 from diffmaac.analysis.record import machine, versions, write_table
-from diffmaac.config import parse_words
+from diffmaac.config import parse_words, read_file
 from diffmaac.training.logging import read_metrics
 
 RUNS, RESULTS = Path("runs/horizons"), Path("docs/results")
@@ -22,8 +22,10 @@ ESTIMATED = "gradient_error_"
 
 def train(env: str, horizon: str, seed: int) -> Path:
     path = RUNS / f"{env}-h{horizon}-s{seed}"
+    done = read_metrics(path / "metrics.csv")
     if (path / "config.yaml").is_file():
-        diffmaac.train(resume=str(path))
+        if int(done[-1]["step"]) < int(read_file(path / "config.yaml")["steps"]):
+            diffmaac.train(resume=str(path))
     else:
         given: dict[str, Any] = {"horizon": horizon if horizon == "auto" else int(horizon), "seed": seed}
         diffmaac.train(env, **given, threads=1, tensorboard=False, out=str(path))

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from diffmaac.commands.check_gradients import CheckSettings
+from diffmaac.commands.evaluate import EvaluateSettings
 from diffmaac.commands.gradient_error import GradientErrorSettings
 from diffmaac.commands.model_error import ModelErrorSettings
 from diffmaac.config import GROUPS, describe, parse_command, parse_words
-from diffmaac.errors import DiffmaacError, SettingError, unknown
+from diffmaac.errors import DiffmaacError
 
 if TYPE_CHECKING:
     from diffmaac.task import Criterion
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 TABLE_WIDTH = 200
 """Wide enough that no column of `diffmaac envs` is cut."""
-EVALUATE_WORDS = {
-    "episodes": "episodes to run; default: the run's final_episodes",
-    "seed": "seed of the start states; default: the run's own",
-}
 
 
 def _settings_help(intro: str) -> str:
@@ -50,13 +47,14 @@ The defaults below are the preset `paper`; `preset=quick` (in force unless you s
 some of them. The settings that a run was made with stand in its config.yaml.
 """
 )
-EVALUATE_HELP = """Evaluate a run's policy (its mode) on episodes with fixed start states.
+EVALUATE_HELP = """Evaluate a run's policy (its mode), or a planner, on episodes with fixed start states.
 
 \b
   diffmaac evaluate runs/pendulum-maac-learned-s0-... episodes=10
+  diffmaac evaluate runs/half_cheetah-maac-... planner=cem dynamics=true
 
 \b
-""" + "\n".join(f"  {name}=".ljust(14) + meaning for name, meaning in EVALUATE_WORDS.items())
+""" + "\n".join(describe(fields(EvaluateSettings)))
 
 CHECK_HELP = """Compare a model's step and gradient with MuJoCo's C engine; exit code 1 if a gradient is wrong.
 
@@ -119,18 +117,13 @@ def train_command(words: Words = None) -> None:
 
 @app.command("evaluate", help=EVALUATE_HELP)
 def evaluate_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
-    from diffmaac.training.run import load
+    from diffmaac.commands.evaluate import evaluate_run
 
-    given = parse_words(words or [])
-    for name, value in given.items():
-        if name not in EVALUATE_WORDS:
-            raise SettingError(unknown("setting of evaluate", name, EVALUATE_WORDS))
-        if isinstance(value, bool) or not isinstance(value, int) or value < (1 if name == "episodes" else 0):
-            raise SettingError(f"{name}={value}: must be a whole number, at least {1 if name == 'episodes' else 0}.")
-    agent = load(run)
-    result = agent.evaluate(given.get("episodes", agent.settings.report.final_episodes), given.get("seed"))
-    typer.echo(f"{agent.task.name}, policy of environment step {agent.step}")
-    _report(result, agent.task.criterion)
+    report = evaluate_run(run, parse_command(EvaluateSettings, words or []))
+    typer.echo(f"{report.task.name}, environment step {report.step}")
+    _report(report.evaluation, report.task.criterion)
+    if report.plan_ms is not None:
+        typer.echo(f"planning: {report.plan_ms:.1f} ms a step; {report.diverged} candidates diverged")
 
 
 @app.command("envs")

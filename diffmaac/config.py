@@ -132,6 +132,16 @@ class ReportSettings:
 
 
 @dataclass(frozen=True)
+class PlanSettings:
+    """The cross-entropy method; the defaults are those of the paper's authors."""
+
+    candidates: int = setting(256, "action sequences in each iteration", 2)
+    elites: float = setting(0.1, "share of the candidates that the next ones are drawn around", 1e-6, 1.0)
+    iterations: int = setting(5, "iterations", 1)
+    plan_horizon: int = setting(5, "actions in a sequence", 1)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a run depends on."""
 

@@ -55,7 +55,9 @@ BAD = {
     "check-gradients env=pendulum out=no/such/check.csv": "there is no directory",
     "check-gradients run=no/such/run": "is not a run directory",
     "evaluate no/such/run": "is not a run directory",
-    "evaluate no/such/run episodes=0": "must be a whole number, at least 1",
+    "evaluate no/such/run episodes=0": "must be at least 1 or run",
+    "evaluate no/such/run planner=cem": "is not a run directory",
+    "evaluate no/such/run planner=mppi": "There are: cem, none.",
     "evaluate no/such/run episode=5": "Did you mean 'episodes'?",
 }
 
@@ -99,7 +101,7 @@ def test_train_then_evaluate(capsys, tmp_path):
     assert "run directory" in err
     assert "dynamics: 'true'" in (path / "config.yaml").read_text()
     code, out, _ = run("evaluate", str(path), "episodes=2", capsys=capsys)
-    assert code == 0 and "policy of environment step 120" in out and "return over 2 episodes" in out
+    assert code == 0 and "environment step 120" in out and "return over 2 episodes" in out
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):
@@ -107,7 +109,7 @@ def test_help_names_every_setting_with_its_meaning(capsys):
     for name, f in FIELDS.items():
         assert f"{name}=" in out and f.metadata["help"] in out
     _, out, _ = run("evaluate", "--help", capsys=capsys)
-    assert "episodes=" in out and "seed=" in out
+    assert "episodes=" in out and "seed=" in out and "planner=" in out and "candidates=" in out
 
 
 def test_envs_lists_every_task(capsys):

@@ -1,0 +1,95 @@
+"""`diffmaac evaluate`: the return of a run's policy, or of a planner that looks ahead with its model and critics."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffmaac import seeding
+from diffmaac.config import PlanSettings, Settings, setting
+from diffmaac.errors import SettingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffmaac.dynamics import AbstractDynamics
+    from diffmaac.task import Task
+    from diffmaac.training.evaluate import Evaluation
+    from diffmaac.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(PlanSettings):
+    """What is evaluated, over how many episodes; the last four are the planner's."""
+
+    episodes: int | str = setting("run", "episodes to run; run: its final_episodes", 1, words=("run",))
+    seed: int | str = setting("run", "seed of the start states; run: its own", 0, words=("run",))
+    planner: str = setting("none", "what chooses the actions: the policy's mode, or it", choices=("none", "cem"))
+    dynamics: str = setting(
+        "run", "what the planner looks ahead through; run: what it trained with", choices=("run", "learned", "true")
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation, and what the planner took."""
+
+    task: "Task"
+    step: int
+    evaluation: "Evaluation"
+    plan_ms: float | None = None
+    """Milliseconds of planning for one step of one episode; None without a planner."""
+    diverged: int = 0
+    """Candidates that diverged and were ranked last."""
+
+
+def evaluate_run(run: str, settings: EvaluateSettings) -> Report:
+    """Evaluates the run in `run`.
+
+    Raises SettingError where the planner has no model, CheckpointError where there is no run or it is damaged.
+    """
+    import numpy as np
+
+    from diffmaac.planning import CrossEntropyPlanner
+    from diffmaac.training.evaluate import evaluate
+    from diffmaac.training.run import load
+    from diffmaac.training.trainer import Trainer
+
+    if settings.planner == "none":
+        agent = load(run)
+        episodes, seed = _said(settings, agent.settings)
+        return Report(agent.task, agent.step, agent.evaluate(episodes, seed))
+    trainer = Trainer.load(Path(run))
+    episodes, seed = _said(settings, trainer.settings)
+    loop = trainer.agent.loop._replace(dynamics=_dynamics(trainer, settings.dynamics))
+    planner = CrossEntropyPlanner(loop, settings, seeding.torch_generator(seed, "planner"))
+    seconds: list[float] = []
+
+    def act(obs: "Tensor") -> "Tensor":
+        start = time.perf_counter()
+        action = planner(obs)
+        seconds.append(time.perf_counter() - start)
+        return action
+
+    result = evaluate(trainer.task, act, episodes, seed)
+    return Report(trainer.task, trainer.step, result, 1e3 * float(np.median(seconds)) / episodes, planner.diverged)
+
+
+def _said(settings: EvaluateSettings, run: Settings) -> tuple[int, int]:
+    """Episodes and seed: what was said, or the run's own."""
+    episodes = run.report.final_episodes if isinstance(settings.episodes, str) else settings.episodes
+    return episodes, run.run.seed if isinstance(settings.seed, str) else settings.seed
+
+
+def _dynamics(trainer: "Trainer", name: str) -> "AbstractDynamics":
+    from diffmaac.dynamics import true_dynamics
+
+    run = trainer.settings.run
+    if name == "true" or (name == "run" and run.dynamics == "true"):
+        return true_dynamics(trainer.task.system)
+    if trainer.model is None:
+        raise SettingError(
+            f"planner=cem: a run of algorithm={run.algorithm} with dynamics={run.dynamics} has no model to plan with."
+            " Plan through the physics, dynamics=true, or evaluate another run."
+        )
+    return trainer.model

@@ -1,0 +1,123 @@
+"""The cross-entropy method over action sequences, started from the policy and closed by the critic."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diffmaac.config import PlanSettings
+from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.errors import DivergenceError
+from diffmaac.objectives import ClosedLoop, lower_bound
+
+LEAST_STD = 0.05
+"""Standard deviation below which candidates are no longer spread apart, in units of the action's half range."""
+
+
+class CrossEntropyPlanner:
+    """Plans for a batch of states at once: ``planner(obs) -> action``.
+
+    The first candidates are the stochastic policy's own rollouts through the dynamics; each later iteration draws
+    Gaussian sequences around its elites (de Boer et al. 2005). A candidate's value is
+
+        sum_{t<T} gamma^t r(s_t, a_t) + gamma^T min_i Q_i(s_T, mode(s_T)),
+
+    all candidates of a state on the same noise of the dynamics. The next call's first candidates contain the plan so
+    far, moved on by one step. A candidate that diverges ranks last; `diverged` counts them since the start.
+    """
+
+    def __init__(self, loop: ClosedLoop, settings: PlanSettings, generator: torch.Generator):
+        if loop.dynamics is None:
+            raise ValueError("a planner needs dynamics, got None.")
+        self._loop, self._dynamics, self._settings, self._generator = loop, loop.dynamics, settings, generator
+        self._plan: Tensor | None = None
+        self.diverged = 0
+
+    @torch.no_grad()
+    def __call__(self, obs: Float[Tensor, "batch obs"]) -> Float[Tensor, "batch action"]:
+        """The first action of the best plan of each state, in [-1, 1]; the rest is kept for the next call."""
+        s = self._settings
+        noise = self._dynamics_noise(len(obs))
+        candidates = self._policys_own(obs, noise)
+        if self._plan is not None and self._plan.shape[1] == len(obs):
+            moved_on = torch.cat([self._plan[1:], candidates[-1:, :, 0]])
+            candidates[:, :, 0] = moved_on
+        count = max(1, round(s.elites * s.candidates))
+        mean = candidates[:, :, 0]
+        for iteration in range(s.iterations):
+            value = self.values(obs, candidates, noise)
+            best = value.topk(count, dim=1).indices
+            elites = candidates.gather(2, best[None, ..., None].expand(len(candidates), -1, -1, candidates.shape[-1]))
+            mean = elites.mean(2)
+            if iteration + 1 < s.iterations:
+                std = elites.std(2, correction=0).clamp_min(LEAST_STD)
+                drawn = mean[:, :, None] + std[:, :, None] * self._normal(candidates.shape)
+                candidates = drawn.clamp(-1.0, 1.0)
+                candidates[:, :, 0] = elites[:, :, 0]  # the best so far stays
+        self._plan = mean
+        return mean[0]
+
+    def values(
+        self,
+        obs: Float[Tensor, "batch obs"],
+        sequences: Float[Tensor, "steps batch candidates action"],
+        noise: tuple[Noise | None, ...],
+    ) -> Float[Tensor, "batch candidates"]:
+        """The value of every candidate; -inf where it diverges."""
+        _, batch, candidates, _ = sequences.shape
+        state = obs.repeat_interleave(candidates, 0)
+        total, weight = torch.zeros_like(state[:, 0]), torch.ones_like(state[:, 0])
+        alive = torch.ones_like(total, dtype=torch.bool)
+        for action, step_noise in zip(sequences.flatten(1, 2), noise, strict=True):
+            total = total + weight * self._loop.reward(state, action)
+            state, alive = self._advance(state, action, step_noise, alive)
+            weight = weight * self._loop.discount(state)
+        last = lower_bound(self._loop.critics(state, self._loop.policy.mode(state)))
+        total = total + weight * last
+        alive = alive & torch.isfinite(total)
+        self.diverged += int((~alive).sum())
+        return torch.where(alive, total, -torch.inf).view(batch, candidates)
+
+    def _policys_own(
+        self, obs: Tensor, noise: tuple[Noise | None, ...]
+    ) -> Float[Tensor, "steps batch candidates action"]:
+        """Actions of the stochastic policy along its own rollouts."""
+        s = self._settings
+        state = obs.repeat_interleave(s.candidates, 0)
+        alive = torch.ones_like(state[:, 0], dtype=torch.bool)
+        actions = []
+        for step_noise in noise:
+            normal = self._normal((len(state), self._loop.policy.action_size))
+            action = self._loop.policy.sample(state, normal)[0].clamp(-1.0, 1.0)
+            actions.append(action.view(len(obs), s.candidates, -1))
+            state, alive = self._advance(state, action, step_noise, alive)
+        return torch.stack(actions)
+
+    def _advance(
+        self, state: Tensor, action: Tensor, noise: Noise | None, alive: Bool[Tensor, " samples"]
+    ) -> tuple[Tensor, Bool[Tensor, " samples"]]:
+        """The next states and which are still alive; one that diverges stays where it was."""
+        after = _step_each(self._dynamics, state, action, noise)
+        finite = torch.isfinite(after).all(1)
+        return torch.where(finite[:, None], after, state), alive & finite
+
+    def _dynamics_noise(self, batch: int) -> tuple[Noise | None, ...]:
+        """For each step one noise a state, the same for all its candidates."""
+        repeats = self._settings.candidates
+        drawn = (self._dynamics.sample_noise(batch, self._generator) for _ in range(self._settings.plan_horizon))
+        return tuple(n and Noise(*(column.repeat_interleave(repeats, 0) for column in n)) for n in drawn)
+
+    def _normal(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self._generator, device=self._generator.device)
+
+
+def _step_each(dynamics: AbstractDynamics, obs: Tensor, action: Tensor, noise: Noise | None) -> Tensor:
+    """One step of every sample; NaN for those that diverge, where `step` refuses the batch that they are in."""
+    try:
+        return dynamics.step(obs, action, noise)
+    except DivergenceError:
+        if len(obs) == 1:
+            return torch.full_like(obs, torch.nan)
+    middle = len(obs) // 2
+    halves = [slice(None, middle), slice(middle, None)]
+    parts = [noise and Noise(*(column[half] for column in noise)) for half in halves]
+    return torch.cat([_step_each(dynamics, obs[h], action[h], n) for h, n in zip(halves, parts, strict=True)])

@@ -1,0 +1,143 @@
+"""The planner against the optimum of a linear-quadratic problem, and on candidates that diverge."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import diffmaac
+from diffmaac import cli, get_task, seeding
+from diffmaac.analysis.lqr import riccati
+from diffmaac.config import ModelSettings, PlanSettings
+from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
+from diffmaac.errors import DivergenceError
+from diffmaac.nn import Critics, LinearGaussianPolicy, SquashedGaussianPolicy
+from diffmaac.objectives import ClosedLoop
+from diffmaac.planning import CrossEntropyPlanner
+from diffmaac_envs import double_integrator as system
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return seeding.torch_generator(seed, "test")
+
+
+def reward(obs, action):
+    return -obs[..., 0].square() - 0.1 * obs[..., 1].square() - 0.1 * action.square().sum(-1)
+
+
+def discount(obs):
+    return torch.ones_like(obs[..., 0])
+
+
+def make(dynamics, policy, critics, **settings) -> CrossEntropyPlanner:
+    loop = ClosedLoop(policy, critics, dynamics, reward, discount)
+    return CrossEntropyPlanner(loop, PlanSettings(**settings), generator(1))
+
+
+@pytest.fixture
+def linear():
+    return true_dynamics(get_task("double_integrator").system)
+
+
+def optimal():
+    """The optimal gain, and the optimal value of the state before an action as a critic."""
+    K, P = (torch.from_numpy(x).float() for x in riccati(system.A, system.B, system.Q, system.R))
+    A, B = torch.from_numpy(system.A).float(), torch.from_numpy(system.B).float()
+
+    def critic(obs, action):
+        after = obs @ A.T + action @ B.T
+        return (reward(obs, action) - ((after @ P) * after).sum(-1))[None]
+
+    return K, critic
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_with_the_optimal_critic_the_plan_is_the_optimum(steps: int, linear) -> None:
+    """From rollouts of the optimal policy with noise of 0.5, whose mode closes the last step."""
+    K, critic = optimal()
+    policy = LinearGaussianPolicy(K, torch.tensor([0.5]))
+    planner = make(linear, policy, critic, candidates=512, iterations=8, plan_horizon=steps)
+    obs = torch.tensor([[0.2, 0.1], [-0.2, 0.3]])
+    np.testing.assert_allclose(planner(obs), -obs @ K.T, atol=0.05)
+
+
+def test_values_are_the_discounted_sum_written_out(linear) -> None:
+    policy = SquashedGaussianPolicy(2, 1, [8], generator())
+    critics = Critics(2, 1, [8], generator(2))
+    planner = make(linear, policy, critics, candidates=3, plan_horizon=2)
+    obs = torch.randn(2, 2, generator=generator(3))
+    sequences = 2 * torch.rand(2, 2, 3, 1, generator=generator(4)) - 1
+    with torch.no_grad():
+        found = planner.values(obs, sequences, (None, None))
+        for i in range(2):
+            for j in range(3):
+                first, second = sequences[0, i, j][None], sequences[1, i, j][None]
+                middle = linear.step(obs[i : i + 1], first, None)
+                last = linear.step(middle, second, None)
+                value = reward(obs[i : i + 1], first) + reward(middle, second)
+                value = value + critics(last, policy.mode(last)).amin(0)
+                torch.testing.assert_close(found[i, j], value[0])
+
+
+def test_planning_beats_the_policy_that_it_starts_from(linear) -> None:
+    K, critic = optimal()
+    poor = LinearGaussianPolicy(0.3 * K, torch.tensor([0.5]))
+    start = torch.randn(8, 2, generator=generator(5)) * 0.3
+    planner = make(linear, poor, critic, plan_horizon=3)
+    costs = []
+    for act in (poor.mode, planner):
+        obs, cost = start, 0.0
+        for _ in range(60):
+            with torch.no_grad():
+                action = act(obs).clamp(-1, 1)
+                cost -= float(reward(obs, action).sum())
+                obs = linear.step(obs, action, None)
+        costs.append(cost)
+    assert costs[1] < 0.9 * costs[0]
+
+
+def test_learned_dynamics_serve_and_plans_repeat() -> None:
+    dynamics = LearnedDynamics(2, 1, ModelSettings(members=3, model_hidden=[16]), generator(6))
+    policy, critics = SquashedGaussianPolicy(2, 1, [8], generator()), Critics(2, 1, [8], generator(2))
+    obs = torch.randn(4, 2, generator=generator(3))
+    plans = [make(dynamics, policy, critics, candidates=32)(obs) for _ in range(2)]
+    assert torch.equal(*plans) and plans[0].shape == (4, 1) and plans[0].abs().max() <= 1
+
+
+class Fragile(LinearDynamics):
+    """Refuses a batch with an action above 1/2, as a simulator does that diverges."""
+
+    def step(self, obs, action, noise=None):
+        if (action > 0.5).any():
+            raise DivergenceError("the simulation diverged")
+        return super().step(obs, action, noise)
+
+
+def test_candidates_that_diverge_rank_last_and_are_counted() -> None:
+    policy = LinearGaussianPolicy(torch.zeros(1, 2), torch.tensor([0.6]))
+    planner = make(
+        Fragile(get_task("double_integrator").system),  # type: ignore[arg-type]
+        policy,
+        lambda obs, action: 10 * obs[None, ..., 1],  # wants the largest action that there is
+        candidates=64,
+        plan_horizon=2,
+    )
+    action = planner(torch.zeros(1, 2))
+    assert planner.diverged > 0
+    assert 0.2 < float(action) <= 0.5
+
+
+def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
+    words = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
+    words |= {"tensorboard": False, "model_epochs": 2, "imagined_states": 200, "progress": False}
+    diffmaac.train(**words, out=str(tmp_path / "maac"))
+    diffmaac.train(**words, algorithm="sac", out=str(tmp_path / "sac"))
+    plan = ["planner=cem", "episodes=1", "candidates=8", "iterations=1", "plan_horizon=2"]
+    for dynamics in ("run", "true"):
+        cli.app(["evaluate", str(tmp_path / "maac"), *plan, f"dynamics={dynamics}"], standalone_mode=False)
+        out = capsys.readouterr().out
+        assert "return over 1 episodes" in out and "ms a step; 0 candidates diverged" in out
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", str(tmp_path / "sac"), *plan])
+    assert stop.value.code == 2 and "has no model to plan with" in capsys.readouterr().err
