@@ -21,12 +21,14 @@ def gradient_spread(
 ) -> Float[Tensor, " horizons"]:
     """An estimate of the squared relative error of grad J_H, for each H of `horizons`:
 
-        sum_k |g_k - mean g|^2 / (n |mean g|^2),    g_k = grad J_H with one member and one critic, k = 1..n
+        (V_members / M + V_critics) / |mean g|^2
 
-    over the members of the loop's dynamics and its `critics` Q-functions, on common start states, policy noise and
-    model noise, so that members differ by their models alone. Short horizons inherit the critics' disagreement
-    undiscounted, long ones the models' compounded. Lemma 4.1 (arXiv 2005.08068) balances the same two; its own
-    constants need the truth.
+    with g_mi the gradient through member m and critic i, on common start states, policy noise and model noise.
+    V_members is the variance of mean_i g_mi over the M members of the loop's dynamics: an update averages over members,
+    which takes the part of their errors that is their own down to 1/M. V_critics is the variance of mean_m g_mi over
+    the `critics` Q-functions, which all learn from the same targets. Short horizons inherit the critics' disagreement
+    undiscounted, long ones the models' compounded; Lemma 4.1 (arXiv 2005.08068) balances the same two, with constants
+    that need the truth.
 
     Critics that learn from the same targets resemble each other, so what they share of error is not seen.
     """
@@ -40,11 +42,17 @@ def gradient_spread(
         for member in range(dynamics.members if horizon else 1):
             steps = tuple(_of_member(step, member) for step in noise.dynamics[:horizon])
             cut = PathwiseNoise(noise.policy[: horizon + 1], steps)
-            gradients += [flat_gradient(pathwise_loss(one, obs_t, cut, alpha)[0], policy) for one in loops]
-        found = torch.stack(gradients)
-        mean = found.mean(0)
-        spreads.append((found - mean).square().sum(1).mean() / mean.square().sum())
+            one_member = [flat_gradient(pathwise_loss(one, obs_t, cut, alpha)[0], policy) for one in loops]
+            gradients.append(torch.stack(one_member))
+        found = torch.stack(gradients)  # (members, critics, parameters)
+        error = _variance(found.mean(1)) / len(found) + _variance(found.mean(0))
+        spreads.append(error / found.mean((0, 1)).square().sum())
     return torch.stack(spreads)
+
+
+def _variance(vectors: Float[Tensor, "samples parameters"]) -> Float[Tensor, ""]:
+    """Of one vector, summed over its components; 0 of a single one."""
+    return vectors.var(0, correction=min(1, len(vectors) - 1)).sum()
 
 
 def _one_of(critics: QFunction, index: int) -> QFunction:
