@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import diffmaac
-from diffmaac.analysis.plots import learning_curve
+from diffmaac.analysis.plots import comparison
 from diffmaac.analysis.record import machine, versions, write_table
 from diffmaac.config import parse_words, read_file
 from diffmaac.training.logging import read_metrics
@@ -45,14 +45,15 @@ def rows(env: str, horizon: str, seed: int, path: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     given = {"env": "half_cheetah", "horizons": "0,1,2,4,8,auto", "seeds": "0", **parse_words(sys.argv[1:])}
-    runs, labels, table = [], [], []
+    groups: dict[str, list[list[dict[str, str]]]] = {}
+    table = []
     for horizon in str(given["horizons"]).split(","):
         for seed in map(int, str(given["seeds"]).split(",")):
-            runs.append(train(given["env"], horizon, seed))
-            labels.append(f"H = {horizon}")
-            table += rows(given["env"], horizon, seed, runs[-1])
+            path = train(given["env"], horizon, seed)
+            groups.setdefault(f"H = {horizon}", []).append(read_metrics(path / "metrics.csv"))
+            table += rows(given["env"], horizon, seed, path)
     write_table(RESULTS / "horizons.csv", table)
-    learning_curve(runs, RESULTS / "horizons.png", labels, title=f"{given['env']}, learned dynamics, preset quick")
+    comparison(groups, RESULTS / "horizons.png", title=f"{given['env']}, learned dynamics, preset quick")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from diffmaac.commands.check_gradients import CheckSettings
 from diffmaac.commands.evaluate import EvaluateSettings
 from diffmaac.commands.gradient_error import GradientErrorSettings
 from diffmaac.commands.model_error import ModelErrorSettings
+from diffmaac.commands.plot import PlotSettings
 from diffmaac.config import GROUPS, describe, parse_command, parse_words
 from diffmaac.errors import DiffmaacError
 
@@ -85,6 +86,17 @@ MODEL_ERROR_HELP = """Measure a run's model on held-out real states: predictions
 
 \b
 """ + "\n".join(describe(fields(ModelErrorSettings)))
+
+PLOT_HELP = """Compare runs of one task: return against environment steps and against wall time.
+
+\b
+  diffmaac plot runs/pendulum-* out=pendulum.png
+
+Runs whose settings differ in nothing but the seed become one curve, the interquartile mean with its 95 % bootstrap
+interval. A run that cannot be read is named, and the others are drawn.
+
+\b
+""" + "\n".join(describe(fields(PlotSettings)))
 
 app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 Words = Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", show_default=False)]
@@ -169,6 +181,19 @@ def model_error_command(run: Annotated[str, typer.Argument(metavar="RUN")], word
 
     report = measure(run, parse_command(ModelErrorSettings, words or []))
     _show(report.table, report.lines, report.files)
+
+
+@app.command("plot", help=PLOT_HELP)
+def plot_command(words: Annotated[list[str], typer.Argument(metavar="RUN... [NAME=VALUE]")]) -> None:
+    from diffmaac.commands.plot import plot
+
+    runs = [word for word in words if "=" not in word]
+    plotted = plot(runs, parse_command(PlotSettings, [word for word in words if "=" in word]))
+    for line in plotted.broken:
+        typer.echo(f"left away: {line}", err=True)
+    for label, count in plotted.groups.items():
+        typer.echo(f"{label}: {count} run{'s' if count > 1 else ''}")
+    typer.echo(f"written: {plotted.file}")
 
 
 def _show(table: Table, lines: Iterable[str], files: Iterable[object]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
 from diffmaac.errors import SettingError
 from diffmaac.training.logging import read_metrics
 
@@ -46,6 +47,34 @@ def learning_curve(
         axis.set_xlabel("environment steps")
         axis.set_ylabel("undiscounted return of an episode")
         axis.legend(frameon=False, fontsize=8)
+        figure.savefig(out, dpi=150)
+
+
+def comparison(groups: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], out: str | Path, title: str = "") -> None:
+    """Return against environment steps and against wall time, one curve a group of runs (rows of their metrics.csv).
+
+    The curve is the interquartile mean over the runs of the group at the steps that all of them have reached, the band
+    its 95 % bootstrap interval; a single run is drawn with one standard deviation over evaluation episodes.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+        by_step, by_time = figure.subplots(1, 2, sharey=True)
+        for label, runs in groups.items():
+            length = min(len(rows) for rows in runs)
+            step, returns, spread, seconds = (
+                np.array([[float(row[name]) for row in rows[:length]] for rows in runs])
+                for name in ("step", "return", "return_std", "seconds")
+            )
+            centre = interquartile_mean(returns)
+            low, high = bootstrap_interval([returns]) if len(runs) > 1 else (centre - spread[0], centre + spread[0])
+            for axis, x in ((by_step, step[0]), (by_time, seconds.mean(0) / 60)):
+                (line,) = axis.plot(x, centre, label=f"{label} ({len(runs)})")
+                axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        by_step.set_xlabel("environment steps")
+        by_time.set_xlabel("wall time [min]")
+        by_step.set_ylabel("undiscounted return of an episode")
+        by_step.legend(frameon=False, fontsize=8, title="interquartile mean (runs)", title_fontsize=8)
+        figure.suptitle(title)
         figure.savefig(out, dpi=150)
 
 

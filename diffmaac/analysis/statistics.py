@@ -1,0 +1,32 @@
+"""Aggregates of a few runs: interquartile means and bootstrap intervals (Agarwal et al. 2021, arXiv 2108.13264)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import trim_mean
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+def interquartile_mean(scores: Float[np.ndarray, "runs *rest"]) -> Float[np.ndarray, "*rest"]:
+    """The mean of the middle half of the runs; of three runs or fewer it is their mean."""
+    return np.asarray(trim_mean(scores, 0.25, axis=0))
+
+
+def bootstrap_interval(
+    groups: Sequence[Float[np.ndarray, "runs *rest"]], seed: int = 0
+) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
+    """The 95 % interval of the interquartile mean over all runs of all groups, by the percentile bootstrap.
+
+    Stratified: in every resample each group (a task) keeps its number of runs. Of a single run it is the run itself.
+    """
+    rng = np.random.default_rng(seed)
+    resampled = []
+    for _ in range(RESAMPLES):
+        drawn = [group[rng.integers(len(group), size=len(group))] for group in groups]
+        resampled.append(interquartile_mean(np.concatenate(drawn)))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    return np.asarray(low), np.asarray(high)

@@ -1,0 +1,82 @@
+"""Aggregates against known numbers, and `diffmaac plot` on runs made here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import diffmaac
+from diffmaac import cli
+from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
+from diffmaac.commands.plot import tell_apart
+
+
+def test_interquartile_mean_of_known_numbers() -> None:
+    assert interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])) == 1.5
+    assert interquartile_mean(np.array([1.0, 2.0, 9.0])) == 4.0
+    assert interquartile_mean(np.arange(8.0).reshape(4, 2)).tolist() == [3.0, 4.0]
+
+
+def test_bootstrap_interval_covers_and_narrows() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(size=(2, 8)), rng.normal(size=(2, 200))
+    widths = [np.subtract(*bootstrap_interval([x[0], x[1]])[::-1]) for x in (few, many)]
+    assert widths[1] < widths[0] / 2  # by the square root of 25, give or take the luck of sixteen numbers
+    hits = 0
+    for _ in range(40):
+        low, high = bootstrap_interval([rng.normal(size=30)], seed=1)
+        hits += low <= 0 <= high
+    assert hits >= 32  # of 40 at 95 %, a little less for small samples
+
+
+def test_strata_keep_their_size() -> None:
+    """Two tasks of constant scores: whatever is drawn, half of it is of each."""
+    low, high = bootstrap_interval([np.zeros(4), np.ones(4)])
+    assert float(low) == float(high) == 0.5
+
+
+def test_labels_say_what_differs() -> None:
+    def run(**changes):
+        return {"algorithm": "maac", "horizon": 4, "seed": 0, "data": "mixed", **changes}
+
+    assert tell_apart([run(), run(seed=1)]) == ["maac", "maac"]
+    assert tell_apart([run(), run(horizon=0)]) == ["horizon=4", "horizon=0"]
+    sac = run(algorithm="sac", horizon=0, data="real")
+    assert tell_apart([run(), sac]) == ["maac", "sac"]
+    assert tell_apart([run(), run(horizon=1), sac]) == ["maac, horizon=4", "maac, horizon=1", "sac, horizon=0"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    words = {"steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1, "algorithm": "sac"}
+    words |= {"tensorboard": False, "progress": False}
+    for seed in (0, 1):
+        diffmaac.train("double_integrator", **words, seed=seed, out=str(folder / f"s{seed}"))
+    diffmaac.train("pendulum", **words, out=str(folder / "other"))
+    return folder
+
+
+def test_runs_are_compared_and_a_broken_one_is_named(runs: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "broken").mkdir()
+    named = [str(runs / "s0"), str(runs / "s1"), str(tmp_path / "broken")]
+    cli.app(["plot", *named, f"out={tmp_path / 'c.png'}"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "sac: 2 runs" in out and (tmp_path / "c.png").stat().st_size > 10_000
+    assert err.count("\n") == 1 and "broken' is not a run directory" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["s0", "other"], "different tasks, double_integrator, pendulum"),
+        (["none"], "nothing to plot"),
+        (["s0", "out=c.gif"], "must end in .png"),
+        (["s0", "out=no/such/c.png"], "there is no directory"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], said: str, runs: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["plot", *(word if "=" in word else str(runs / word) for word in words)])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and said in err and err.count("\n") == 1
