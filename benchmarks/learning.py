@@ -135,7 +135,7 @@ def updates(agent: diffmaac.Agent) -> dict[str, int]:
     return {
         "critic_updates": critic,
         "actor_updates": -(-critic // settings.actor_every),
-        "start_states": settings.actor_batch_size * settings.samples,
+        "start_states": settings.start_states * settings.samples,
     }
 
 

@@ -1,5 +1,6 @@
 """The same words as on the command line, from Python."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from diffmaac.errors import SettingError
 from diffmaac.presets import resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
-from diffmaac.training.run import FIGURES, Agent, create_directory, load, read_settings, write_settings
+from diffmaac.training.run import EVALUATION, FIGURES, Agent, create_directory, load, read_settings, write_settings
 from diffmaac.training.trainer import Trainer
 
 
@@ -37,10 +38,12 @@ def train(env: str | Task | None = None, *, progress: bool = True, **given: Any)
 
 
 def finish(trainer: Trainer) -> Run:
-    """Evaluates a trainer that has reached its last step, and draws its learning curve."""
+    """Evaluates a trainer that has reached its last step (kept in evaluation.json), and draws its learning curve."""
     from diffmaac.analysis.plots import learning_curve  # matplotlib is loaded only where it is used
 
     evaluation = trainer.evaluate(trainer.settings.report.final_episodes)
+    kept = {"step": trainer.step, **evaluation.metrics(), "returns": evaluation.returns, "scores": evaluation.scores}
+    (trainer.folder / EVALUATION).write_text(json.dumps(kept, indent=1))
     (trainer.folder / FIGURES).mkdir(exist_ok=True)
     figure = trainer.folder / FIGURES / "learning_curve.png"
     learning_curve([trainer.folder], figure, title=trainer.task.name)

@@ -62,7 +62,7 @@ class AgentSettings:
     auto_horizons: list[int] = setting([0, 1, 2, 4, 8], "horizons among which horizon=auto chooses each epoch", 0)
     samples: int = setting(5, "trajectories for each start state of the actor's objective", 1)
     batch_size: int = setting(256, "transitions in a critic batch", 1)
-    actor_batch_size: int = setting(256, "start states in an actor batch, at most batch_size", 1)
+    actor_batch_size: int = setting(0, "start states in an actor batch, at most batch_size; 0: batch_size", 0)
     updates_per_step: int = setting(8, "critic updates for each environment step", 1)
     actor_every: int = setting(1, "critic updates for each actor update", 1)
     actor_objective: str = setting(
@@ -86,6 +86,11 @@ class AgentSettings:
         0.0, "norm, in medians of the batch, to which each state's gradient is clipped on its way back; 0: none", 0.0
     )
     max_grad_norm: float = setting(100.0, "norm to which the policy gradient is clipped", 1e-12)
+
+    @property
+    def start_states(self) -> int:
+        """Start states in an actor batch."""
+        return self.actor_batch_size or self.batch_size
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,8 @@ def words(**settings) -> list[str]:
 
 def numbers(run: Path) -> list[dict[str, str]]:
     """The metrics, without the wall time."""
-    return [
-        {name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(run / "metrics.csv")
-    ]
+    rows = read_metrics(run / "metrics.csv")
+    return [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
 
 
 def tiny(path: Path, **changes) -> Path:
@@ -81,6 +80,26 @@ def test_every_algorithm_trains_through_every_dynamics(dynamics, algorithm, tmp_
     assert all(np.isfinite(float(value)) for row in rows for value in row.values() if value)
     assert ("model_mse" in rows[-1]) == (algorithm == "maac" and dynamics == "learned")
     assert (run / "figures" / "learning_curve.png").stat().st_size > 1000
+
+
+def test_the_wall_time_is_told_apart(finished):
+    """Every part took time, and the parts of an epoch sum to it, but for what lies between them."""
+    rows = read_metrics(finished / "metrics.csv")
+    parts = [f"seconds_{name}" for name in ("environment", "evaluation", "imagination", "model", "optimisation")]
+    assert [name for name in rows[-1] if name.startswith("seconds_")] == parts
+    assert all(float(rows[-1][name]) >= 0 for name in parts) and float(rows[-1]["seconds_optimisation"]) > 0
+    training = sum(float(row[name] or 0) for row in rows for name in parts if name != "seconds_evaluation")
+    assert 0.5 * float(rows[-1]["seconds"]) - 0.2 < training < float(rows[-1]["seconds"]) + 0.2
+
+
+def test_the_final_evaluation_is_kept(finished):
+    kept = json.loads((finished / "evaluation.json").read_text())
+    assert kept["step"] == 120 and kept["returns"] == diffmaac.load(finished).evaluate(1).returns
+
+
+def test_the_actor_starts_from_the_whole_batch_unless_told():
+    settings = [resolve("pendulum", {"batch_size": 1280, **given})[1].agent for given in ({}, {"actor_batch_size": 64})]
+    assert [agent.start_states for agent in settings] == [1280, 64]
 
 
 def test_true_dynamics_train_through_mujoco(tmp_path):

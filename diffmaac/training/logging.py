@@ -1,7 +1,9 @@
 """Metrics: one CSV row an epoch, the same scalars to TensorBoard, and a live progress line."""
 
 import csv
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +28,28 @@ class Means:
         """The means since the last `pop`."""
         out = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
+        return out
+
+
+class Stopwatch:
+    """Where the wall time goes, by name [s]. Work that a CUDA device has not finished counts where it is waited for."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Adds the time until the block ends."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def pop(self) -> dict[str, float]:
+        """The seconds since the last `pop`, as ``seconds_<name>``."""
+        out = {f"seconds_{name}": round(total, 2) for name, total in sorted(self._seconds.items())}
+        self._seconds = {}
         return out
 
 

@@ -17,7 +17,7 @@ from diffmaac.presets import resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
 
-CONFIG, CHECKPOINT, FIGURES = "config.yaml", "checkpoint", "figures"
+CONFIG, CHECKPOINT, FIGURES, EVALUATION = "config.yaml", "checkpoint", "figures", "evaluation.json"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
 """Settings that can be given together with ``resume=``; the others are part of what the run is."""
 

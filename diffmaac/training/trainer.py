@@ -20,7 +20,7 @@ from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
-from diffmaac.training.logging import Means, MetricsLog, ProgressLine
+from diffmaac.training.logging import Means, MetricsLog, ProgressLine, Stopwatch
 from diffmaac.training.run import CHECKPOINT, check_task, read_settings
 from diffmaac.types import Transition
 
@@ -51,7 +51,7 @@ class Trainer:
         episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
         self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
         self._obs, _ = self._env.reset(seed=seeding.integer_seed(seed, "environment"))
-        self._means, self._seconds = Means(), 0.0
+        self._means, self._watch, self._seconds = Means(), Stopwatch(), 0.0
         self._truth: AbstractDynamics | None = None
 
     @classmethod
@@ -145,13 +145,17 @@ class Trainer:
         data, past = self.settings.data, self.step - self.settings.data.random_steps
         if past >= 0:
             if self.model is not None and past % self.settings.model.model_every == 0:
-                self._fit(self.model)
+                with self._watch.section("model"):
+                    self._fit(self.model)
             if self._mixed and past % data.imagine_every == 0:
-                self._imagine()
-        self._collect()
+                with self._watch.section("imagination"):
+                    self._imagine()
+        with self._watch.section("environment"):
+            self._collect()
         if past >= 0:
-            for i in range(self.settings.agent.updates_per_step):
-                self._update(past * self.settings.agent.updates_per_step + i)
+            with self._watch.section("optimisation"):
+                for i in range(self.settings.agent.updates_per_step):
+                    self._update(past * self.settings.agent.updates_per_step + i)
 
     def _collect(self) -> None:
         obs = torch.as_tensor(self._obs, dtype=torch.float32, device=self._device)[None]
@@ -202,7 +206,7 @@ class Trainer:
         self._means.add(self.agent.update_critic(batch))
         if count % agent.actor_every == 0:
             # Evenly spaced, since a batch is real transitions first, imagined ones behind.
-            rows = torch.linspace(0, agent.batch_size - 1, agent.actor_batch_size).long()
+            rows = torch.linspace(0, agent.batch_size - 1, agent.start_states).long()
             self._means.add(self.agent.update_actor(Transition(*(column[rows] for column in batch))))
 
     def _sample(self, batch: int) -> Transition:
@@ -220,7 +224,7 @@ class Trainer:
         if self.step <= self.settings.data.random_steps:  # nothing is learned yet
             return found
         if agent.horizon == "auto":
-            chosen = self.agent.choose_horizon(self._sample(agent.actor_batch_size).obs_t)
+            chosen = self.agent.choose_horizon(self._sample(agent.start_states).obs_t)
             found |= {name: float(value) for name, value in chosen.items()}
         if report.log_model_error and self.model is not None and self.step // report.epoch_steps % ERROR_EPOCHS == 0:
             found |= self._model_error(self.model)
@@ -236,9 +240,10 @@ class Trainer:
 
     def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
         self.agent.check_finite()
-        evaluation = self.evaluate(self.settings.report.eval_episodes)
+        with self._watch.section("evaluation"):
+            evaluation = self.evaluate(self.settings.report.eval_episodes)
         row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
-        row |= self._measure()
+        row |= self._measure() | self._watch.pop()
         log.add(row)
         self.save()
         return row
