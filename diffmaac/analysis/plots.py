@@ -50,32 +50,58 @@ def learning_curve(
         figure.savefig(out, dpi=150)
 
 
-def comparison(groups: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], out: str | Path, title: str = "") -> None:
-    """Return against environment steps and against wall time, one curve a group of runs (rows of their metrics.csv).
+Curves = Mapping[str, Sequence[Sequence[Mapping[str, str]]]]
+"""Label -> runs -> the rows of their metrics.csv."""
 
-    The curve is the interquartile mean over the runs of the group at the steps that all of them have reached, the band
-    its 95 % bootstrap interval; a single run is drawn with one standard deviation over evaluation episodes.
-    """
+
+def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
+    """Return against environment steps and against wall time, one curve for each label."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         by_step, by_time = figure.subplots(1, 2, sharey=True)
-        for label, runs in groups.items():
-            length = min(len(rows) for rows in runs)
-            step, returns, spread, seconds = (
-                np.array([[float(row[name]) for row in rows[:length]] for rows in runs])
-                for name in ("step", "return", "return_std", "seconds")
-            )
-            centre = interquartile_mean(returns)
-            low, high = bootstrap_interval([returns]) if len(runs) > 1 else (centre - spread[0], centre + spread[0])
-            for axis, x in ((by_step, step[0]), (by_time, seconds.mean(0) / 60)):
-                (line,) = axis.plot(x, centre, label=f"{label} ({len(runs)})")
-                axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        by_step.set_xlabel("environment steps")
-        by_time.set_xlabel("wall time [min]")
+        _draw(curves, by_step, by_time)
         by_step.set_ylabel("undiscounted return of an episode")
-        by_step.legend(frameon=False, fontsize=8, title="interquartile mean (runs)", title_fontsize=8)
+        by_time.set_xlabel("wall time [min]")
+        _legend(by_step)
         figure.suptitle(title)
         figure.savefig(out, dpi=150)
+
+
+def comparisons(tasks: Mapping[str, Curves], out: str | Path) -> None:
+    """Return against environment steps, one panel for each task."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * len(tasks) + 0.6, 3.9), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, len(tasks)))
+        for axis, (task, curves) in zip(axes, tasks.items(), strict=True):
+            _draw(curves, axis)
+            axis.set_title(task, fontsize=10)
+        axes[0].set_ylabel("undiscounted return of an episode")
+        _legend(axes[0])
+        figure.savefig(out, dpi=150)
+
+
+def _draw(curves: Curves, by_step: Any, by_time: Any = None) -> None:
+    """The interquartile mean over the runs of a label at the steps that all of them have reached.
+
+    The band is its 95 % bootstrap interval; a single run has one standard deviation over evaluation episodes.
+    """
+    for label, runs in curves.items():
+        length = min(len(rows) for rows in runs)
+        step, returns, spread, seconds = (
+            np.array([[float(row[name]) for row in rows[:length]] for rows in runs])
+            for name in ("step", "return", "return_std", "seconds")
+        )
+        centre = interquartile_mean(returns)
+        low, high = bootstrap_interval([returns]) if len(runs) > 1 else (centre - spread[0], centre + spread[0])
+        for axis, x in ((by_step, step[0]), (by_time, seconds.mean(0) / 60)):
+            if axis is not None:
+                (line,) = axis.plot(x, centre, label=f"{label} ({len(runs)})")
+                axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    by_step.set_xlabel("environment steps")
+
+
+def _legend(axis: Any) -> None:
+    axis.legend(frameon=False, fontsize=8, title="interquartile mean (runs)", title_fontsize=8)
 
 
 def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> None:

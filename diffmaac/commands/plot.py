@@ -7,9 +7,7 @@ from typing import Any
 
 from diffmaac.config import flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError
-
-UNTOLD = frozenset({"seed", "out", "steps", "threads", "tensorboard", "final_episodes", "device"})
-"""Settings that do not make a run another experiment."""
+from diffmaac.training.run import INCIDENTAL
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
 
 def tell_apart(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each run the settings that not all share, in words; the algorithm where all share all."""
-    names = [name for name in settings[0] if name not in UNTOLD]
+    names = [name for name in settings[0] if name not in INCIDENTAL]
     differing = [name for name in names if len({str(given[name]) for given in settings}) > 1]
     if "algorithm" in differing:  # what follows from the algorithm need not be said
         same = [name for name in differing if _differs_within_an_algorithm(name, settings)]

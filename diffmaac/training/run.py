@@ -21,6 +21,9 @@ CONFIG, CHECKPOINT, FIGURES, EVALUATION = "config.yaml", "checkpoint", "figures"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
 """Settings that can be given together with ``resume=``; the others are part of what the run is."""
 
+INCIDENTAL = frozenset({"seed", "out", "steps", "threads", "tensorboard", "final_episodes", "device"})
+"""Settings that do not make a run another experiment."""
+
 
 def create_directory(settings: Settings) -> Path:
     """Makes the directory of a new run. Raises SettingError where it exists or cannot be made."""

@@ -1,0 +1,145 @@
+"""`diffmaac reproduce` at its smallest scale: every experiment is made; runs are reused, resumed, refused."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from test_cli import run
+
+import diffmaac
+from diffmaac import cli
+from diffmaac.experiments import ALGORITHMS, SCALES, make, plan
+from diffmaac.training.logging import read_metrics
+from diffmaac.training.run import CHECKPOINT
+
+SMOKE = SCALES["smoke"]
+
+
+def reproduce(*words: str) -> None:
+    cli.app(["reproduce", words[0], "scale=smoke", *words[1:]], standalone_mode=False)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of figure 2, all five algorithms on two seeds."""
+    folder = tmp_path_factory.mktemp("reproduce") / "runs"
+    reproduce("figure2", f"runs={folder}")
+    return folder
+
+
+@pytest.fixture
+def copied(runs: Path, tmp_path: Path) -> Path:
+    """Two of these runs, to be spoilt."""
+    for name in ("pendulum-maac-s0", "pendulum-sac-s0"):
+        shutil.copytree(runs / name, tmp_path / "runs" / name)
+    return tmp_path / "runs"
+
+
+def test_figure2_has_every_algorithm_and_seed(runs: Path) -> None:
+    evaluations = rows(runs / "figure2.csv")
+    found = {(row["curve"], row["seed"]) for row in evaluations}
+    assert found == {(variant.label, seed) for variant in ALGORITHMS.values() for seed in "01"}
+    last = {row["curve"]: row for row in rows(runs / "figure2_summary.csv") if row["step"] == "120"}
+    for label, row in last.items():
+        returns = [float(e["return"]) for e in evaluations if e["curve"] == label and e["step"] == "120"]
+        assert float(row["iqm"]) == pytest.approx(sum(returns) / 2, rel=1e-4) and row["runs"] == "2"
+        assert min(returns) - 1e-3 <= float(row["low"]) <= float(row["high"]) <= max(returns) + 1e-3
+    assert (runs / "figure2.png").stat().st_size > 10_000
+    assert "| SVG(1) | 2 | 120 |" in (runs / "figure2.md").read_text()
+    assert "horizon: 0" in (runs / "figure2.yaml").read_text()
+
+
+@pytest.mark.parametrize("experiment", ["figure3", "figure4", "figure5", "table1", "table2"])
+def test_every_other_experiment_is_made(experiment: str, runs: Path, tmp_path: Path, capsys) -> None:
+    reproduce(experiment, f"runs={runs}", f"out={tmp_path}")
+    written = capsys.readouterr().out.split("written: ")[1].strip().split(", ")
+    assert {Path(file).suffix for file in written} >= {".csv", ".yaml"}
+    assert all(Path(file).parent == tmp_path and Path(file).stat().st_size > 100 for file in written)
+
+
+def test_table2_sums_the_parts(runs: Path, tmp_path: Path) -> None:
+    reproduce("table2", f"runs={runs}", f"out={tmp_path}", "train=false")
+    for row in rows(tmp_path / "table2.csv"):
+        parts = [float(row[f"{name}_s"]) for name in ("model", "optimisation", "imagination", "environment")]
+        assert sum(parts) == pytest.approx(float(row["total_s"]), abs=0.05) and min(parts) > 0
+        assert row["steps"] == "80"  # of 120, the first forty are random
+
+
+def test_runs_are_reused(copied: Path, capsys) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.glob("*/metrics.csv")}
+    reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1")
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/metrics.csv")} == before
+    assert "left away" not in capsys.readouterr().out
+
+
+def test_a_run_that_stopped_is_resumed(copied: Path) -> None:
+    reproduce("figure2", f"runs={copied}", "variants=sac", "seeds=1", "steps=160")
+    steps = [row["step"] for row in read_metrics(copied / "pendulum-sac-s0" / "metrics.csv")]
+    assert steps == ["40", "80", "120", "160"]
+
+
+def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, capsys) -> None:
+    shutil.rmtree(copied / "pendulum-sac-s0" / CHECKPOINT)
+    reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1")
+    assert "left away" not in capsys.readouterr().out
+    chosen = plan({"sac": ALGORITHMS["sac"]}, SMOKE.comparison, {**SMOKE.changes, "epoch_steps": 40}, copied)[:1]
+    chosen[0].path.joinpath("metrics.csv").write_text("step,seconds,return,return_std\n40,1,-3,0\n")
+    sound, broken = make(chosen, jobs=1)
+    assert sound == [] and "has no checkpoint to go on from" in broken[0]
+
+
+def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys) -> None:
+    config = copied / "pendulum-sac-s0" / "config.yaml"
+    config.write_text(config.read_text().replace("tau: 0.01", "tau: 0.02"))
+    reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
+    out = capsys.readouterr().out
+    assert "left away: " in out and "was made with tau=0.02, and tau=0.01 is wanted" in out
+    assert {row["curve"] for row in rows(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
+
+
+def test_a_failing_run_is_named(tmp_path: Path) -> None:
+    changes = {**SMOKE.changes, "actor_lr": 1e30}
+    chosen = plan({"sac": ALGORITHMS["sac"]}, {"pendulum": SMOKE.comparison["pendulum"]}, changes, tmp_path)[:1]
+    sound, broken = make(chosen, jobs=1)
+    assert sound == [] and broken[0].startswith("pendulum-sac-s0 stopped with exit code 2")
+    assert "stopped at environment step" in broken[0] and "\n" not in broken[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["figure6"], "unknown experiment 'figure6'. Did you mean 'figure5'?"),
+        (["figure2", "scale=tiny"], "There are: full, quick, smoke."),
+        (["figure2", "variants=mac"], "Did you mean 'maac'?"),
+        (["figure2", "envs=pendlum"], "Did you mean 'pendulum'?"),
+        (["figure2", "train=false"], "no run can be used. there is no run 'runs/reproduce/quick/pendulum-maac-s0'"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("reproduce", *words, capsys=capsys)
+    assert code == 2 and out == "" and said in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scale_is_complete() -> None:
+    """Every variant of every scale resolves to settings that train."""
+    from diffmaac.experiments import FURTHER_ABLATIONS
+    from diffmaac.presets import resolve
+
+    for scale in SCALES.values():
+        for variants, amounts in (
+            (ALGORITHMS, scale.comparison),
+            (scale.ablations, scale.ablation),
+            (FURTHER_ABLATIONS, scale.ablation),
+        ):
+            for planned in plan(variants, amounts, scale.changes, Path("runs")):
+                settings = resolve(planned.env, planned.given)[1]
+                assert settings.run.steps == planned.steps and settings.run.threads == 1
+    assert diffmaac.get_task("pendulum").presets  # the small scales rest on it
