@@ -197,17 +197,19 @@ def gradient_errors(
     """
     check_horizons(horizons)
     tallies = {horizon: _Tally(list(parts.dynamics)) for horizon in horizons}
-    rows: list[GradientError] = []
+    rows: dict[int, list[GradientError]] = {}
+    unsure = list(horizons)
     for index in range(max(FEWEST, -(-samples // chunk))):
         generator = seeding.torch_generator(seed, f"gradient-error-{index}")
-        for horizon, gradients in _chunk(parts, horizons, chunk, generator).items():
+        for horizon, gradients in _chunk(parts, unsure, chunk, generator).items():
             tallies[horizon].add(gradients)
         advance()
         if index + 1 >= FEWEST:
-            rows = [row for horizon in horizons for row in _rows(parts, horizon, tallies[horizon], chunk, seed)]
-            if all(row.monte_carlo <= ENOUGH * row.relative for row in rows):
+            rows |= {horizon: _rows(parts, horizon, tallies[horizon], chunk, seed) for horizon in unsure}
+            unsure = [h for h in unsure if any(row.monte_carlo > ENOUGH * row.relative for row in rows[h])]
+            if not unsure:
                 break
-    return rows
+    return [row for horizon in horizons for row in rows[horizon]]
 
 
 def check_horizons(horizons: Sequence[int]) -> None:
