@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffmaac.errors import SettingError
+from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
 
 
@@ -14,13 +16,21 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """`task` as a Gymnasium environment: float64 observations (obs,), actions (action,) in [-1, 1].
 
     The reward of a step is that of its START state, as everywhere in this library. The episode is truncated after
-    `task.episode_steps` steps.
+    `task.episode_steps` steps. With ``render_mode="rgb_array"`` `render` draws it; SettingError where that cannot be.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
 
-    def __init__(self, task: Task):
-        self.task = task
+    def __init__(self, task: Task, render_mode: str | None = None):
+        self.task, self.render_mode, self._renderer = task, render_mode, None
+        if render_mode == "rgb_array":
+            if not isinstance(task.system, MujocoSystem):
+                raise SettingError(f"task '{task.name}' has no MuJoCo model to draw.")
+            from diffmaac.render import Renderer  # OpenGL is loaded only where something is drawn
+
+            self._renderer = Renderer(task.system.model)
+        elif render_mode is not None:
+            raise SettingError(f"render_mode={render_mode!r}: must be None or 'rgb_array'.")
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (task.obs_size,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action_size,), np.float32)
         self._simulator = task.system.simulator()
@@ -44,6 +54,21 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         obs = self._obs()
         terminated = self.task.terminated is not None and bool(self.task.terminated(obs))
         return obs.numpy(), reward, terminated, self._steps >= self.task.episode_steps, {}
+
+    def render(self) -> np.ndarray | None:
+        """The picture of the present state (height, width, 3), uint8; None without ``render_mode="rgb_array"``."""
+        return self.picture() if self._renderer is not None else None
+
+    def picture(self) -> np.ndarray:
+        """As `render`, of an environment that draws."""
+        assert self._renderer is not None
+        return self._renderer.frame(*self._simulator.state())
+
+    def close(self) -> None:
+        """Frees what was needed to draw."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
     def snapshot(self) -> dict[str, Any]:
         """Everything the next step depends on; `restore` is the inverse."""

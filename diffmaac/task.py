@@ -76,11 +76,14 @@ class Task:
         discount_tp1 = obs_tp1.new_full(obs_tp1.shape[:-1], gamma)
         return discount_tp1 if self.terminated is None else discount_tp1.masked_fill(self.terminated(obs_tp1), 0.0)
 
-    def make_env(self) -> "TaskEnv":
-        """A Gymnasium environment of this task, stepped without gradients (MuJoCo's C engine or the closed form)."""
+    def make_env(self, render_mode: str | None = None) -> "TaskEnv":
+        """A Gymnasium environment of this task, stepped without gradients (MuJoCo's C engine or the closed form).
+
+        ``render_mode="rgb_array"`` lets it draw itself; raises SettingError where that cannot be.
+        """
         from diffmaac.env import TaskEnv  # the environment is built on tasks
 
-        return TaskEnv(self)
+        return TaskEnv(self, render_mode)
 
     def fingerprint(self) -> str:
         """A hash of what the task is made of: its motion, sizes, episode, and its reward at sixteen fixed points."""

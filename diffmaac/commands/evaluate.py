@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateSettings(PlanSettings):
-    """What is evaluated, over how many episodes; the last four are the planner's."""
+    """What is evaluated, over how many episodes; the first four are the planner's."""
 
     episodes: int | str = setting("run", "episodes to run; run: its final_episodes", 1, words=("run",))
     seed: int | str = setting("run", "seed of the start states; run: its own", 0, words=("run",))
@@ -28,6 +28,8 @@ class EvaluateSettings(PlanSettings):
     dynamics: str = setting(
         "run", "what the planner looks ahead through; run: what it trained with", choices=("run", "learned", "true")
     )
+
+    video: str = setting("", "MP4 file for the first episode, drawn without a screen (EGL or OSMesa)")
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,24 @@ class Report:
 def evaluate_run(run: str, settings: EvaluateSettings) -> Report:
     """Evaluates the run in `run`.
 
-    Raises SettingError where the planner has no model, CheckpointError where there is no run or it is damaged.
+    Raises SettingError where the planner has no model or the video cannot be made, CheckpointError where there is no
+    run or it is damaged.
     """
     import numpy as np
 
     from diffmaac.planning import CrossEntropyPlanner
+    from diffmaac.render import check_video
     from diffmaac.training.evaluate import evaluate
     from diffmaac.training.run import load
     from diffmaac.training.trainer import Trainer
 
+    video = Path(settings.video) if settings.video else None
+    if video is not None:
+        check_video(video)
     if settings.planner == "none":
         agent = load(run)
         episodes, seed = _said(settings, agent.settings)
-        return Report(agent.task, agent.step, agent.evaluate(episodes, seed))
+        return Report(agent.task, agent.step, evaluate(agent.task, agent.policy.mode, episodes, seed, video=video))
     trainer = Trainer.load(Path(run))
     episodes, seed = _said(settings, trainer.settings)
     loop = trainer.agent.loop._replace(dynamics=_dynamics(trainer, settings.dynamics))
@@ -71,7 +78,7 @@ def evaluate_run(run: str, settings: EvaluateSettings) -> Report:
         seconds.append(time.perf_counter() - start)
         return action
 
-    result = evaluate(trainer.task, act, episodes, seed)
+    result = evaluate(trainer.task, act, episodes, seed, video=video)
     return Report(trainer.task, trainer.step, result, 1e3 * float(np.median(seconds)) / episodes, planner.diverged)
 
 

@@ -1,13 +1,17 @@
 """Evaluation: the policy's mode on separate environments with fixed seeds."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffmaac import seeding
+from diffmaac.env import TaskEnv
+from diffmaac.render import VideoWriter
 from diffmaac.task import Task
 
 
@@ -34,21 +38,45 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    task: Task, act: Callable[[Tensor], Tensor], episodes: int, seed: int, device: torch.device | str = "cpu"
+    task: Task,
+    act: Callable[[Tensor], Tensor],
+    episodes: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    video: Path | None = None,
 ) -> Evaluation:
     """Runs `episodes` episodes side by side; `act` maps obs (episodes, obs) to actions, both float32 on `device`.
 
     Episode i starts from the same state in every evaluation with the same seed. A terminated episode stops counting.
+    `video` is an MP4 file for the first episode; raises SettingError where it cannot be drawn or written.
     """
-    envs = [task.make_env() for _ in range(episodes)]
+    with ExitStack() as stack:
+        envs = [task.make_env("rgb_array" if video is not None and i == 0 else None) for i in range(episodes)]
+        for env in envs:
+            stack.callback(env.close)
+        writer = stack.enter_context(VideoWriter(video, task.dt)) if video is not None else None
+        return _run(task, envs, act, seed, device, writer)
+
+
+def _run(
+    task: Task,
+    envs: list[TaskEnv],
+    act: Callable[[Tensor], Tensor],
+    seed: int,
+    device: torch.device | str,
+    writer: VideoWriter | None,
+) -> Evaluation:
+    episodes = len(envs)
     obs = np.stack([env.reset(seed=seeding.integer_seed(seed, f"evaluation-{i}"))[0] for i, env in enumerate(envs)])
     returns, running = np.zeros(episodes), np.ones(episodes, bool)
     trajectory = []
     while running.any():
         trajectory.append(obs)
+        if writer is not None and running[0]:
+            writer.add(envs[0].picture)
         action = act(torch.as_tensor(obs, dtype=torch.float32, device=device)).cpu().numpy()
         obs = obs.copy()
-        for i in np.flatnonzero(running):
+        for i in np.flatnonzero(running).tolist():
             obs[i], reward, terminated, truncated, _ = envs[i].step(action[i])
             returns[i] += reward
             running[i] = not (terminated or truncated)
