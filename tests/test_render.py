@@ -1,0 +1,110 @@
+"""Pictures and videos where something can be drawn without a screen; a clear line where not."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import run
+
+import diffmaac
+from diffmaac import SettingError, get_task, render
+from diffmaac.cli import app
+
+
+def can_draw() -> bool:
+    try:
+        return bool(render.backend())
+    except SettingError:
+        return False
+
+
+needs_gl = pytest.mark.skipif(not can_draw(), reason="neither EGL nor OSMesa is installed")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    words = {"steps": 40, "random_steps": 20, "epoch_steps": 20, "final_episodes": 1, "eval_episodes": 1}
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return diffmaac.train("pendulum", algorithm="sac", **words, tensorboard=False, progress=False, out=str(out)).path
+
+
+@needs_gl
+def test_the_picture_follows_the_state() -> None:
+    env = get_task("pendulum").make_env("rgb_array")
+    env.reset(seed=0)
+    before = env.render()
+    assert before is not None and before.shape == (render.HEIGHT, render.WIDTH, 3) and before.dtype == np.uint8
+    assert np.array_equal(before, env.render() if env.render_mode else None)
+    for _ in range(10):
+        env.step(np.ones(1))
+    moved = np.abs(env.render().astype(int) - before).max(-1) > 30
+    assert 0.001 < moved.mean() < 0.2  # the rod moved, and nothing else
+    env.close()
+    assert get_task("pendulum").make_env().render() is None
+
+
+@needs_gl
+def test_floors_reach_farther_than_the_model_says_and_the_model_stays() -> None:
+    system = get_task("hopper").system
+    sizes = system.model.geom_size.copy()
+    drawn = render.Renderer(system.model)
+    far = system.model.qpos0.copy()
+    far[0] = 500.0  # m; Gymnasium's floor ends at 40
+    picture = drawn.frame(far, np.zeros(system.model.nv))
+    drawn.close()
+    assert np.array_equal(system.model.geom_size, sizes)
+    assert len(np.unique(picture[-40:].reshape(-1, 3), axis=0)) > 1  # squares of the floor, no empty ground
+
+
+@needs_gl
+@pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="PyAV is not installed")
+def test_a_video_lasts_as_long_as_its_episode(finished: Path, tmp_path: Path) -> None:
+    import av
+
+    file = tmp_path / "episode.mp4"
+    app(["evaluate", str(finished), "episodes=2", f"video={file}"], standalone_mode=False)
+    with av.open(str(file)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        assert float(video.duration) / av.time_base == pytest.approx(200 * 0.05)
+    assert len(frames) == 200 and frames[0].shape == (render.HEIGHT, render.WIDTH, 3)
+    assert np.abs(frames[0].astype(int) - frames[20]).max() > 30
+
+
+def test_fast_steps_are_thinned(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    drawn = []
+    with render.VideoWriter(tmp_path / "v.mp4", dt=0.008) as writer:
+        for i in range(10):
+            writer.add(lambda i=i: drawn.append(i) or np.zeros((render.HEIGHT, render.WIDTH, 3), np.uint8))
+    assert drawn == [0, 2, 4, 6, 8]  # 125 pictures a second, of which every second is kept
+
+
+def test_without_a_backend_the_packages_are_named(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(render, "_works", lambda name: False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    render.backend.cache_clear()
+    code, _, err = run("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)
+    render.backend.cache_clear()
+    assert code == 2 and err.count("\n") == 1
+    assert "MuJoCo needs EGL or OSMESA" in err and "libegl1 or libosmesa6" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("video", "said"), [("v.gif", "must end in .mp4"), ("no/such/v.mp4", "there is no directory")])
+def test_a_bad_file_name_is_one_line(video: str, said: str, finished: Path, capsys) -> None:
+    code, _, err = run("evaluate", str(finished), f"video={video}", capsys=capsys)
+    assert code == 2 and said in err and err.count("\n") == 1
+
+
+def test_without_the_encoder_the_extra_is_named(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = run("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)
+    assert code == 2 and "pip install diffmaac[video]" in err
+
+
+def test_closed_forms_have_nothing_to_draw() -> None:
+    with pytest.raises(SettingError, match="has no MuJoCo model to draw"):
+        get_task("double_integrator").make_env("rgb_array")
+    with pytest.raises(SettingError, match="render_mode='human'"):
+        get_task("pendulum").make_env("human")
