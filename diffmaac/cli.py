@@ -15,6 +15,7 @@ from diffmaac.commands.check_gradients import CheckSettings
 from diffmaac.commands.evaluate import EvaluateSettings
 from diffmaac.commands.gradient_error import GradientErrorSettings
 from diffmaac.commands.model_error import ModelErrorSettings
+from diffmaac.commands.page import PageSettings
 from diffmaac.commands.plot import PlotSettings
 from diffmaac.commands.reproduce import ReproduceSettings
 from diffmaac.config import GROUPS, describe, parse_command, parse_words
@@ -98,6 +99,16 @@ interval. A run that cannot be read is named, and the others are drawn.
 
 \b
 """ + "\n".join(describe(fields(PlotSettings)))
+
+REPORT_HELP = """Write one HTML page about a run: settings, curves, times, model error, video. It needs no network.
+
+\b
+  diffmaac report runs/half_cheetah-maac-...
+
+Figures of `diffmaac model-error RUN` and `gradient-error RUN`, and videos in RUN/videos, are shown where they exist.
+
+\b
+""" + "\n".join(describe(fields(PageSettings)))
 
 REPRODUCE_HELP = """Make a figure or table of the paper: train the runs that are missing, then draw.
 
@@ -216,6 +227,13 @@ def plot_command(words: Annotated[list[str], typer.Argument(metavar="RUN... [NAM
     for label, count in plotted.groups.items():
         typer.echo(f"{label}: {count} run{'s' if count > 1 else ''}")
     typer.echo(f"written: {plotted.file}")
+
+
+@app.command("report", help=REPORT_HELP)
+def report_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
+    from diffmaac.commands.page import write_page
+
+    typer.echo(f"written: {write_page(run, parse_command(PageSettings, words or []))}")
 
 
 @app.command("reproduce", help=REPRODUCE_HELP)

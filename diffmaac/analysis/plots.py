@@ -1,5 +1,6 @@
 """Figures. The only place that loads matplotlib."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
 from diffmaac.errors import SettingError
@@ -104,6 +106,43 @@ def _legend(axis: Any) -> None:
     axis.legend(frameon=False, fontsize=8, title="interquartile mean (runs)", title_fontsize=8)
 
 
+PANELS = {
+    "return": "return of an episode",
+    "model_mse": "model: held-out error [squared std]",
+    "eps_f": "model: error of the derivative",
+    "critic_loss": "critic: loss",
+    "q": "critic: mean value",
+    "actor_grad_norm": "policy: norm of the gradient",
+    "entropy": "policy: entropy [nats]",
+    "alpha": "temperature",
+    "horizon": "horizon chosen",
+}
+"""Columns of metrics.csv that `metrics_svg` draws, and how they are called."""
+LOGARITHMIC = frozenset({"model_mse", "critic_loss", "actor_grad_norm", "alpha"})
+
+
+def metrics_svg(rows: Sequence[Mapping[str, str]]) -> str:
+    """What a run logged against environment steps, a panel for each of `PANELS` that it has: an <svg> element."""
+    names = [name for name in PANELS if any(row.get(name) for row in rows)]
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    with matplotlib.rc_context({**STYLE, "font.size": 8, "svg.fonttype": "path"}):
+        figure = Figure(figsize=(3.2 * columns, 2.3 * lines), layout="constrained")
+        axes = np.ravel(figure.subplots(lines, columns, squeeze=False))
+        for axis, name in zip(axes, names, strict=False):
+            points = np.array([(float(row["step"]), float(row[name])) for row in rows if row.get(name)])
+            axis.plot(*points.T, marker="." if len(points) < 30 else "")
+            axis.set_title(PANELS[name], fontsize=8)
+            if name in LOGARITHMIC and (points[:, 1] > 0).all():
+                axis.set_yscale("log")
+        for axis in axes[len(names) :]:
+            axis.set_axis_off()
+        figure.supxlabel("environment steps", fontsize=8)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
 def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> None:
     """Relative gradient error against the horizon, one panel for each reference; bands: two standard errors over seeds.
 
@@ -131,7 +170,7 @@ def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> Non
         figure.savefig(out, dpi=150)
 
 
-_REFERENCES = {"objective": "same J_H, true f and Q", "return": "return"}
+_REFERENCES = {"objective": "same J_H through the truth", "return": "return"}
 
 
 def _band(axis: Any, records: Sequence[Mapping[str, Any]], column: str, colour: str, style: str, label: str) -> None:
@@ -172,6 +211,7 @@ def open_loop(errors: np.ndarray, dt: float, out: str | Path, title: str = "") -
         axis.semilogy(steps, errors, color="C0", alpha=0.4, linewidth=0.8)
         axis.semilogy(steps, errors.mean(1), color="C0", linewidth=2, label="mean of the members")
         axis.axhline(1.0, color="grey", linewidth=0.8, linestyle=":")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel(f"steps without correction [{dt:g} s each]")
         axis.set_ylabel("error of the state [standard deviations]")
         axis.set_title(title)

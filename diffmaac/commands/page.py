@@ -1,0 +1,148 @@
+"""`diffmaac report`: one HTML page about a run, which opens without a network and needs no other file."""
+
+import base64
+import csv
+import dataclasses
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffmaac.config import GROUPS, flatten, setting
+from diffmaac.errors import SettingError
+from diffmaac.training.logging import read_metrics
+from diffmaac.training.run import EVALUATION, FIGURES, read_settings
+
+VIDEOS = "videos"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
+table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }
+th { font-weight: 600 } td { font-variant-numeric: tabular-nums } svg { max-width: 100%; height: auto }
+img, video { max-width: min(100%, 34rem); height: auto; display: block }
+.settings { columns: 2 } .settings table { break-inside: avoid; margin-bottom: 1rem } .note { color: #666 }
+"""
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """What goes on the page, and where it goes."""
+
+    out: str = setting("", "HTML file; empty: RUN/report.html")
+    video: str = setting("", "MP4 file to show; empty: those in RUN/videos")
+
+
+def write_page(run: str, settings: PageSettings) -> Path:
+    """Writes the page of the run in `run` and returns its file.
+
+    What was measured of the run (`diffmaac model-error`, `gradient-error`) is shown where it lies in its figures.
+
+    Raises CheckpointError where there is no run, SettingError where it has no evaluation yet or a file is missing.
+    """
+    folder = Path(run)
+    task, given = read_settings(folder, {})
+    rows = read_metrics(folder / "metrics.csv")
+    if not rows:
+        raise SettingError(f"'{run}' has no evaluation yet: its metrics.csv is missing or empty.")
+    out = Path(settings.out or folder / "report.html")
+    if not out.parent.is_dir():
+        raise SettingError(f"out={out}: there is no directory '{out.parent}'. Make it, or give another out=.")
+    if settings.video and not Path(settings.video).is_file():
+        raise SettingError(f"video={settings.video}: there is no such file. `diffmaac evaluate` with video= makes one.")
+    videos = [Path(settings.video)] if settings.video else sorted((folder / VIDEOS).glob("*.mp4"))
+    title = f"{task.name}, {given.run.algorithm}, {given.run.dynamics} dynamics, seed {given.run.seed}"
+    sections = [
+        ("", _summary(folder, rows)),
+        ("Learning", _curves(rows)),
+        ("Where the time goes", _timing(rows)),
+        ("Model and gradient", _measured(folder)),
+        ("Episode", "".join(_embedded(video) for video in videos)),
+        ("Settings", _settings(flatten(given))),
+    ]
+    body = "".join(f"<h2>{heading}</h2>{text}" if heading else text for heading, text in sections if text)
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    out.write_text(
+        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>"
+    )
+    return out
+
+
+def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
+    last = rows[-1]
+    lines = [
+        ("environment steps", f"{int(last['step']):,}"),
+        ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
+        ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
+    ]
+    if (folder / EVALUATION).is_file():
+        final = json.loads((folder / EVALUATION).read_text())
+        text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
+        lines.append(("return, evaluation after training", text))
+        if "solved" in final:
+            lines.append(("episodes that meet the task's criterion", f"{final['solved']:.0%}"))
+    return _table(lines)
+
+
+def _curves(rows: Sequence[Mapping[str, str]]) -> str:
+    from diffmaac.analysis import plots
+
+    return plots.metrics_svg(rows)
+
+
+def _timing(rows: Sequence[Mapping[str, str]]) -> str:
+    """Seconds and shares of the parts, summed over the run; nothing for runs of older versions."""
+    names = [name for name in rows[-1] if name.startswith("seconds_")]
+    totals = {name.removeprefix("seconds_"): sum(float(row[name] or 0) for row in rows) for name in names}
+    whole = sum(totals.values())
+    if not whole:
+        return ""
+    ordered = sorted(totals.items(), key=lambda item: -item[1])
+    return _table([(name, f"{seconds:.1f} s", f"{seconds / whole:.0%}") for name, seconds in ordered])
+
+
+def _measured(folder: Path) -> str:
+    """The figures that measuring commands left in the run's directory, and the table of `model-error`."""
+    names = ("jacobian_error.png", "open_loop_error.png", "gradient_error.png")
+    found = [folder / FIGURES / name for name in names if (folder / FIGURES / name).is_file()]
+    return _model_table(folder / FIGURES / "model_error.csv") + "".join(map(_embedded, found))
+
+
+def _model_table(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    with file.open(newline="") as opened:
+        rows = list(csv.reader(opened))
+    columns = [i for i, name in enumerate(rows[0]) if name not in ("run", "step", "versions")]
+    return _table([[_short(row[i]) for i in columns] for row in rows[1:]], [rows[0][i] for i in columns])
+
+
+def _settings(flat: Mapping[str, Any]) -> str:
+    tables = []
+    for group, cls in GROUPS.items():
+        names = [f.name for f in dataclasses.fields(cls)]
+        tables.append(_table([(name, str(flat[name])) for name in names], [group, ""]))
+    return f"<div class='settings'>{''.join(tables)}</div>"
+
+
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    return f"<table>{line(header, 'th') if header else ''}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _embedded(file: Path) -> str:
+    """The picture or video itself, in the page."""
+    data = base64.b64encode(file.read_bytes()).decode()
+    if file.suffix == ".mp4":
+        return f"<video controls muted loop src='data:video/mp4;base64,{data}'></video>"
+    return f"<img alt='{html.escape(file.stem)}' src='data:image/png;base64,{data}'>"
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text

@@ -1,0 +1,89 @@
+"""`diffmaac report`: one page that holds all it shows."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_cli import run
+
+import diffmaac
+from diffmaac.cli import app
+from diffmaac.commands.page import VIDEOS
+from diffmaac.config import FIELDS
+
+
+class Page(HTMLParser):
+    """Tags that load something, and whether every element is closed."""
+
+    EMPTY = frozenset({"meta", "img", "path", "use", "rect", "stop"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.EMPTY:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    words = {"steps": 60, "random_steps": 20, "epoch_steps": 20, "final_episodes": 2, "eval_episodes": 1}
+    small = {"hidden": [16], "members": 2, "model_hidden": [16], "model_epochs": 2, "imagined_states": 100}
+    given = {**words, **small, "tensorboard": False, "progress": False}
+    return diffmaac.train("pendulum", **given, out=str(tmp_path / "run")).path
+
+
+def test_the_page_holds_all_it_shows(finished: Path) -> None:
+    (finished / VIDEOS).mkdir()
+    (finished / VIDEOS / "episode.mp4").write_bytes(b"a video")
+    app(["model-error", str(finished), "states=4", "steps=3"], standalone_mode=False)
+    app(["report", str(finished)], standalone_mode=False)
+    text = (finished / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.loaded and all(link.startswith(("data:", "#")) for link in page.loaded)
+    assert {"svg", "video", "img"} <= set(page.tags) and page.tags.count("img") == 2
+    assert all(f"<td>{name}</td>" in text for name in FIELDS), "every setting has its line"
+    assert re.search(r"return, evaluation after training</td><td>-?[\d.]+ ± [\d.]+ over 2 episodes", text)
+    assert "<td>optimisation</td>" in text and "<td>ensemble</td>" in text
+
+
+def test_what_a_run_has_not_is_left_away(finished: Path, tmp_path: Path) -> None:
+    app(["report", str(finished), f"out={tmp_path / 'page.html'}"], standalone_mode=False)
+    page = Page((tmp_path / "page.html").read_text())
+    assert "svg" in page.tags and not {"video", "img"} & set(page.tags)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no/such/run"], "is not a run directory"),
+        (["RUN", "out=no/such/page.html"], "there is no directory"),
+        (["RUN", "video=no.mp4"], "there is no such file"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], said: str, finished: Path, capsys) -> None:
+    code, out, err = run("report", *(str(finished) if word == "RUN" else word for word in words), capsys=capsys)
+    assert code == 2 and out == "" and said in err and err.count("\n") == 1
+
+
+def test_a_run_without_an_evaluation_has_no_page(finished: Path, capsys) -> None:
+    (finished / "metrics.csv").unlink()
+    code, _, err = run("report", str(finished), capsys=capsys)
+    assert code == 2 and "has no evaluation yet" in err
