@@ -63,6 +63,15 @@ def test_every_other_experiment_is_made(experiment: str, runs: Path, tmp_path: P
     assert all(Path(file).parent == tmp_path and Path(file).stat().st_size > 100 for file in written)
 
 
+def test_table1_takes_tasks_with_and_without_a_criterion(runs: Path, tmp_path: Path) -> None:
+    reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=double_integrator,pendulum", "seeds=1", "steps=120")
+    found = rows(tmp_path / "table1.csv")
+    assert [(row["env"], row["planner"]) for row in found] == [
+        (env, planner) for env in ("double_integrator", "pendulum") for planner in ("none", "cem")
+    ]
+    assert [bool(row["plan_ms"]) for row in found] == [False, True, False, True]
+
+
 def test_table2_sums_the_parts(runs: Path, tmp_path: Path) -> None:
     reproduce("table2", f"runs={runs}", f"out={tmp_path}", "train=false")
     for row in rows(tmp_path / "table2.csv"):
