@@ -48,7 +48,7 @@ class Stopwatch:
 
     def pop(self) -> dict[str, float]:
         """The seconds since the last `pop`, as ``seconds_<name>``."""
-        out = {f"seconds_{name}": round(total, 2) for name, total in sorted(self._seconds.items())}
+        out = {f"seconds_{name}": round(total, 4) for name, total in sorted(self._seconds.items())}
         self._seconds = {}
         return out
 
