@@ -73,6 +73,7 @@ class _Program:
     def compile(
         cls, function: Callable, jit: Callable, remat: bool, placement: jax.sharding.Sharding | None = None
     ) -> "_Program":
+        """The parts of `function`; with `remat` its residuals are its arguments, and the rest is computed again."""
         value = jit(function)
         if remat:
             return cls(

@@ -144,6 +144,7 @@ def _root() -> None:
 
 @app.command("train", help=TRAIN_HELP)
 def train_command(words: Words = None) -> None:
+    """Trains, evaluates and draws; its help is TRAIN_HELP, as with the commands below."""
     from diffmaac.api import finish, prepare
 
     given = parse_words(words or [])
@@ -162,6 +163,7 @@ def train_command(words: Words = None) -> None:
 
 @app.command("evaluate", help=EVALUATE_HELP)
 def evaluate_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
+    """Evaluates a run or a planner."""
     from diffmaac.commands.evaluate import evaluate_run
 
     report = evaluate_run(run, parse_command(EvaluateSettings, words or []))
@@ -188,6 +190,7 @@ def envs_command() -> None:
 
 @app.command("check-gradients", help=CHECK_HELP)
 def check_gradients_command(words: Words = None) -> None:
+    """Checks a model's gradients; exit code 1 where one is wrong."""
     from diffmaac.commands.check_gradients import check
 
     report = check(parse_command(CheckSettings, words or []))
@@ -200,6 +203,7 @@ def check_gradients_command(words: Words = None) -> None:
 
 @app.command("gradient-error", help=GRADIENT_ERROR_HELP)
 def gradient_error_command(words: RunAndWords = None) -> None:
+    """Measures the error of the policy gradient."""
     from diffmaac.commands.gradient_error import measure
 
     given = list(words or [])
@@ -210,6 +214,7 @@ def gradient_error_command(words: RunAndWords = None) -> None:
 
 @app.command("model-error", help=MODEL_ERROR_HELP)
 def model_error_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
+    """Measures a run's model."""
     from diffmaac.commands.model_error import measure
 
     report = measure(run, parse_command(ModelErrorSettings, words or []))
@@ -218,6 +223,7 @@ def model_error_command(run: Annotated[str, typer.Argument(metavar="RUN")], word
 
 @app.command("plot", help=PLOT_HELP)
 def plot_command(words: Annotated[list[str], typer.Argument(metavar="RUN... [NAME=VALUE]")]) -> None:
+    """Compares runs in a figure."""
     from diffmaac.commands.plot import plot
 
     runs = [word for word in words if "=" not in word]
@@ -231,6 +237,7 @@ def plot_command(words: Annotated[list[str], typer.Argument(metavar="RUN... [NAM
 
 @app.command("report", help=REPORT_HELP)
 def report_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Words = None) -> None:
+    """Writes a page about a run."""
     from diffmaac.commands.page import write_page
 
     typer.echo(f"written: {write_page(run, parse_command(PageSettings, words or []))}")
@@ -238,6 +245,7 @@ def report_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: Wo
 
 @app.command("reproduce", help=REPRODUCE_HELP)
 def reproduce_command(experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT")], words: Words = None) -> None:
+    """Makes a figure or table of the paper."""
     from diffmaac.commands.reproduce import reproduce
 
     report = reproduce(experiment, parse_command(ReproduceSettings, words or []))

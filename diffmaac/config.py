@@ -172,6 +172,15 @@ def default_of(name: str) -> Any:
     return _default(FIELDS[name])
 
 
+def check_file(name: str, file: Path, endings: tuple[str, ...] = ()) -> None:
+    """Raises SettingError where setting `name` gives a `file` whose directory is not there, or that ends otherwise."""
+    if not file.parent.is_dir():
+        raise SettingError(f"{name}={file}: there is no directory '{file.parent}'. Make it, or give another {name}=.")
+    if endings and file.suffix not in endings:
+        *others, last = endings
+        raise SettingError(f"{name}={file}: must end in {', '.join(others) + ' or ' if others else ''}{last}.")
+
+
 def describe(fields: Iterable[dataclasses.Field]) -> list[str]:
     """A line for each setting: its name, default, meaning and allowed values."""
     lines = []

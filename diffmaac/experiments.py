@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diffmaac.config import flatten
+from diffmaac.config import Settings, flatten
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.presets import resolve
 from diffmaac.training.logging import read_metrics
@@ -143,6 +144,11 @@ class PlannedRun:
     def steps(self) -> int:
         return self.given["steps"]
 
+    @cached_property
+    def settings(self) -> Settings:
+        """Its complete settings. Raises as `resolve` does."""
+        return resolve(self.env, self.given)[1]
+
     def rows(self) -> list[dict[str, str]]:
         """Its evaluations so far, up to `steps`."""
         return [row for row in read_metrics(self.path / "metrics.csv") if int(row["step"]) <= self.steps]
@@ -152,7 +158,7 @@ class PlannedRun:
         if not self.path.exists():
             return False
         found = flatten(read_settings(self.path, {})[1])
-        wanted = flatten(resolve(self.env, self.given)[1])
+        wanted = flatten(self.settings)
         differing = [name for name in wanted if name not in INCIDENTAL and found[name] != wanted[name]]
         if differing or found["seed"] != wanted["seed"]:
             name = differing[0] if differing else "seed"

@@ -16,6 +16,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from diffmaac.config import check_file
 from diffmaac.errors import SettingError
 
 WIDTH, HEIGHT = 480, 368
@@ -141,9 +142,6 @@ class VideoWriter:
 
 def check_video(file: Path) -> None:
     """Raises SettingError where no video can be written to `file`."""
-    if file.suffix != ".mp4":
-        raise SettingError(f"video={file}: must end in .mp4.")
-    if not file.parent.is_dir():
-        raise SettingError(f"video={file}: there is no directory '{file.parent}'. Make it, or give another video=.")
+    check_file("video", file, (".mp4",))
     if importlib.util.find_spec("av") is None:
         raise SettingError(f"video={file}: needs PyAV to encode. Install it with `pip install diffmaac[video]`.")

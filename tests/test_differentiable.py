@@ -161,4 +161,4 @@ def test_divergence_names_the_sample_and_the_time_step(
 
 def test_importing_diffmaac_loads_no_jax() -> None:
     code = "import sys, diffmaac as d; assert 'jax' not in sys.modules; d.DifferentiablePhysics; sys.modules['jax']"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

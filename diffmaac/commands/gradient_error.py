@@ -101,6 +101,7 @@ def with_bounds(rows: "Sequence[GradientError]", bounds: "dict[int, list[Bound]]
 def of_task(
     env: str, horizons: list[int], dynamics: list[str], settings: GradientErrorSettings, progress: bool
 ) -> "tuple[list[GradientError], dict[int, list[Bound]]]":
+    """Errors and, by seed, bounds of a task with closed forms. Raises SettingError or TaskError as `Study.of` does."""
     from diffmaac.analysis.bound import bounds
     from diffmaac.analysis.gradient_error import gradient_errors
     from diffmaac.analysis.linear_study import BOUND_SAMPLES, Study, StudySettings
@@ -126,6 +127,7 @@ def of_task(
 def of_run(
     run: str, horizons: list[int], dynamics: list[str], settings: GradientErrorSettings, progress: bool
 ) -> "tuple[list[GradientError], dict[int, list[Bound]]]":
+    """Errors and bounds of a run, learned against true dynamics. Raises SettingError where it has no model."""
     from diffmaac.analysis.bound import bounds
     from diffmaac.analysis.gradient_error import gradient_errors
     from diffmaac.dynamics import true_dynamics
@@ -217,6 +219,7 @@ def _table(rows: "Sequence[GradientError]") -> Table:
 
 
 def lines(rows: "Sequence[GradientError]", bounds: "dict[int, list[Bound]]") -> Iterable[str]:
+    """What to know about the table: Monte Carlo error, gradients that are not finite, correlation with the bound."""
     from diffmaac.analysis.gradient_error import ENOUGH
 
     worst = max((row.monte_carlo / row.relative for row in rows if row.relative > 0), default=0.0)

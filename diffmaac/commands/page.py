@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffmaac.config import GROUPS, flatten, setting
+from diffmaac.config import GROUPS, check_file, flatten, setting
 from diffmaac.errors import SettingError
-from diffmaac.training.logging import read_metrics
-from diffmaac.training.run import EVALUATION, FIGURES, read_settings
+from diffmaac.training.run import EVALUATION, FIGURES, evaluations, read_settings
 
 VIDEOS = "videos"
 STYLE = """
@@ -43,12 +42,9 @@ def write_page(run: str, settings: PageSettings) -> Path:
     """
     folder = Path(run)
     task, given = read_settings(folder, {})
-    rows = read_metrics(folder / "metrics.csv")
-    if not rows:
-        raise SettingError(f"'{run}' has no evaluation yet: its metrics.csv is missing or empty.")
+    rows = evaluations(folder)
     out = Path(settings.out or folder / "report.html")
-    if not out.parent.is_dir():
-        raise SettingError(f"out={out}: there is no directory '{out.parent}'. Make it, or give another out=.")
+    check_file("out", out)
     if settings.video and not Path(settings.video).is_file():
         raise SettingError(f"video={settings.video}: there is no such file. `diffmaac evaluate` with video= makes one.")
     videos = [Path(settings.video)] if settings.video else sorted((folder / VIDEOS).glob("*.mp4"))

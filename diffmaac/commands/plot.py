@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffmaac.config import flatten, setting
+from diffmaac.config import check_file, flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.training.run import INCIDENTAL
 
@@ -34,22 +34,16 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
     Raises SettingError where no run can be read, where runs are of different tasks, or where `out` has no folder.
     """
     from diffmaac.analysis import plots
-    from diffmaac.training.logging import read_metrics
-    from diffmaac.training.run import read_settings
+    from diffmaac.training.run import evaluations, read_settings
 
     out = Path(settings.out)
-    if not out.parent.is_dir():
-        raise SettingError(f"out={out}: there is no directory '{out.parent}'. Make it, or give another out=.")
-    if out.suffix not in (".png", ".pdf", ".svg"):
-        raise SettingError(f"out={out}: must end in .png, .pdf or .svg.")
+    check_file("out", out, (".png", ".pdf", ".svg"))
     sound: dict[str, Mapping[str, Any]] = {}
     curves, broken = {}, []
     for run in runs:
         try:
             sound[run] = flatten(read_settings(Path(run), {})[1])
-            curves[run] = read_metrics(Path(run) / "metrics.csv")
-            if not curves[run]:
-                raise SettingError(f"'{run}' has no evaluation yet: its metrics.csv is missing or empty.")
+            curves[run] = evaluations(Path(run))
         except DiffmaacError as error:
             sound.pop(run, None)
             broken.append(str(error))

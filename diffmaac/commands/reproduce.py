@@ -17,7 +17,6 @@ from diffmaac.commands.report import Report
 from diffmaac.config import flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import ALGORITHMS, FURTHER_ABLATIONS, MAAC, SCALES, Amount, PlannedRun, Variant, make, plan
-from diffmaac.presets import resolve
 from diffmaac.task import get_task
 
 Rows = list[dict[str, Any]]
@@ -113,8 +112,7 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Report:
                 rows.append({"env": run.env, "seed": run.given["seed"], **{name: found[name] for name in PLANNED}})
         except DiffmaacError as error:
             broken.append(str(error))
-    if not rows:
-        raise SettingError(f"no run can be used. {' '.join(broken)}")
+    _check_any(rows, broken)
     out = settings.out_folder
     files = [out / f"{experiment}.csv", out / f"{experiment}.yaml"]
     write_table(files[0], [{**row, **_circumstances()} for row in rows])
@@ -162,17 +160,17 @@ def _table2(experiment: str, settings: ReproduceSettings) -> Report:
     )
     rows: Rows = []
     for run in runs:
-        learning = [row for row in run.rows() if int(row["step"]) > _random_steps(run)]
+        random, epoch = run.settings.data.random_steps, run.settings.report.epoch_steps
+        learning = [row for row in run.rows() if int(row["step"]) > random]
         if not learning or not learning[-1].get("seconds_optimisation"):
             broken.append(f"'{run.path}' has no times of its parts: nothing was learned, or an older version made it.")
             continue
-        steps = int(learning[-1]["step"]) - max(_random_steps(run), int(learning[0]["step"]) - _epoch_steps(run))
+        steps = int(learning[-1]["step"]) - max(random, int(learning[0]["step"]) - epoch)
         parts = {name: sum(float(row.get(f"seconds_{name}") or 0) for row in learning) for name in TIMED}
         row: dict[str, Any] = {"env": run.env, "algorithm": run.variant, "seed": run.given["seed"], "steps": steps}
         row |= {f"{name}_s": round(1000 * total / steps, 2) for name, total in parts.items()}
         rows.append(row | {"total_s": round(1000 * sum(parts.values()) / steps, 2)} | _circumstances())
-    if not rows:
-        raise SettingError(f"no run can be used. {' '.join(broken)}")
+    _check_any(rows, broken)
     out = settings.out_folder
     files = [out / f"{experiment}.csv", out / f"{experiment}.yaml"]
     write_table(files[0], rows)
@@ -215,10 +213,14 @@ def _runs(
     )
     jobs = settings.jobs or os.cpu_count() or 1
     runs, broken = make(wanted, jobs if settings.train else 0)
-    if not runs:
-        raise SettingError(f"no run can be used. {' '.join(broken)}")
+    _check_any(runs, broken)
     settings.out_folder.mkdir(parents=True, exist_ok=True)
     return runs, broken
+
+
+def _check_any(found: Sequence[object], broken: Sequence[str]) -> None:
+    if not found:
+        raise SettingError(f"no run can be used. {' '.join(broken)}")
 
 
 def _grouped(runs: Sequence[PlannedRun]) -> list[tuple[str, dict[str, list[PlannedRun]]]]:
@@ -279,14 +281,6 @@ def _solved(runs: Sequence[PlannedRun]) -> str:
     return f"{np.median(found):,.0f} ({len(found)} of {len(runs)})" if found else f"none of {len(runs)}"
 
 
-def _random_steps(run: PlannedRun) -> int:
-    return resolve(run.env, run.given)[1].data.random_steps
-
-
-def _epoch_steps(run: PlannedRun) -> int:
-    return resolve(run.env, run.given)[1].report.epoch_steps
-
-
 def _mean_std(values: Sequence[float] | np.ndarray) -> str:
     return f"{np.mean(values):.4g} +- {np.std(values):.2g}"
 
@@ -299,7 +293,7 @@ def _write_settings(path: Path, runs: Sequence[PlannedRun]) -> None:
     """The complete settings of every curve on every task."""
     settings: dict[str, Any] = {}
     for run in runs:
-        found = flatten(resolve(run.env, run.given)[1])
+        found = flatten(run.settings)
         settings.setdefault(run.env, {})[run.variant] = {k: v for k, v in found.items() if k not in ("seed", "out")}
     _dump(path, settings)
 

@@ -22,6 +22,7 @@ ITERATIONS = 100
 
 
 def check_frame_skip(frame_skip: int) -> None:
+    """Raises ValueError for less than one time step."""
     if frame_skip < 1:
         raise ValueError(f"frame_skip is {frame_skip}; a control step has at least one time step. Pass 1 or more.")
 

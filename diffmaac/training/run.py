@@ -16,6 +16,7 @@ from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.presets import resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
+from diffmaac.training.logging import read_metrics
 
 CONFIG, CHECKPOINT, FIGURES, EVALUATION = "config.yaml", "checkpoint", "figures", "evaluation.json"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
@@ -63,6 +64,14 @@ def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = No
         if name not in RESUME_MAY_CHANGE:
             raise SettingError(f"{name}= cannot change when resuming; {', '.join(sorted(RESUME_MAY_CHANGE))} can.")
     return resolve(env if env is not None else stored["env"], {**stored, **given})
+
+
+def evaluations(path: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv of the run in `path`. Raises SettingError where there is none yet."""
+    rows = read_metrics(path / "metrics.csv")
+    if not rows:
+        raise SettingError(f"'{path}' has no evaluation yet: its metrics.csv is missing or empty.")
+    return rows
 
 
 def check_task(task: Task, state: dict[str, Any], path: Path) -> None:
