@@ -102,6 +102,14 @@ def test_members_are_drawn_evenly():
     assert torch.bincount(noise.member).tolist() == [100, 100, 100]
 
 
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_every_member_is_as_likely_in_batches_that_do_not_divide_evenly(batch):
+    """3,000 draws: a count has a standard deviation of at most 26, and four of them are allowed."""
+    dynamics, g = learned(3, 1), generator()
+    first = torch.stack([dynamics.sample_noise(batch, g).member[0] for _ in range(3000)])
+    assert (torch.bincount(first, minlength=3) - 1000).abs().max() < 104
+
+
 def test_fit_recovers_a_linear_system_and_its_noise():
     """s' = A s + B a + 0.1 eps: the held-out error must fall to the noise, and the variance must name it."""
     g = generator(1)

@@ -70,9 +70,13 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
         return True
 
     def sample_noise(self, batch: int, generator: torch.Generator) -> Noise:
-        """Members are drawn as a random balanced assignment: each sample's is uniform, and no member idles."""
+        """Members are drawn as a random balanced assignment: each sample's is uniform, and no member idles.
+
+        The assignment begins at a random member, so that a batch of fewer samples, or one more, favours none.
+        """
         device = generator.device
-        member = torch.randperm(batch, generator=generator, device=device) % self.members
+        first = torch.randint(self.members, (), generator=generator, device=device)
+        member = (torch.randperm(batch, generator=generator, device=device) + first) % self.members
         gaussian = torch.randn(batch, self.network.y_mean.shape[0], generator=generator, device=device)
         return Noise(member, gaussian)
 
