@@ -12,6 +12,7 @@ from diffmaac.objectives import (
     ClosedLoop,
     clip_adjoint,
     critic_loss,
+    flat_gradient,
     importance_weights,
     infer_svg_noise,
     lower_bound,
@@ -280,7 +281,25 @@ def test_actions_on_the_border_have_finite_noise(policy):
 def test_importance_weights_of_known_numbers():
     now, before = torch.log(torch.tensor([0.5, 1.0, 8.0])), torch.log(torch.tensor([1.0, 1.0, 1.0]))
     weights = importance_weights(now, before, 2.5)
-    torch.testing.assert_close(weights, torch.tensor([0.5, 1.0, 2.5]) / (4 / 3))
+    torch.testing.assert_close(weights, torch.tensor([0.5, 1.0, 2.5]))
+
+
+@pytest.mark.parametrize("which", ["linear", "ensemble"])
+def test_svg_learns_nothing_from_actions_that_the_policy_would_not_take(which, policy, critics, request):
+    """As many nats as an action is less likely, so much smaller is the gradient."""
+    dynamics = request.getfixturevalue(which)
+    noise, obs = noise_in_double(dynamics, 1), start()
+    loop = ClosedLoop(policy, critics, dynamics, reward, discount)
+    with torch.no_grad():
+        action, log_prob = policy.sample(obs, noise.policy[0])
+        after = dynamics.step(obs, action, noise.dynamics[0])
+    sizes = []
+    for nats in (0.0, 5.0):
+        batch = Transition(obs, action, reward(obs, action), discount(obs), after, log_prob + nats)
+        inferred = infer_svg_noise(loop, batch, generator(8))
+        loss, _ = svg_loss(loop, frozen(policy), batch, inferred, ALPHA, importance_clip=10.0)
+        sizes.append(torch.linalg.vector_norm(flat_gradient(loss, policy)))
+    torch.testing.assert_close(sizes[1] / sizes[0], torch.exp(torch.tensor(-5.0, dtype=sizes[0].dtype)))
 
 
 @pytest.mark.parametrize("which", ["linear", "ensemble"])

@@ -32,9 +32,12 @@ def infer_svg_noise(loop: ClosedLoop, transition: Transition, generator: torch.G
 def importance_weights(
     log_prob_t: Float[Tensor, " batch"], behaviour_log_prob_t: Float[Tensor, " batch"], clip: float
 ) -> Float[Tensor, " batch"]:
-    """pi(a_t|s_t) / pi_behaviour(a_t|s_t), truncated at `clip`, in units of the batch's mean."""
-    weight = (log_prob_t - behaviour_log_prob_t).exp().clamp_max(clip)
-    return weight / weight.mean().clamp_min(torch.finfo(weight.dtype).tiny)
+    """pi(a_t|s_t) / pi_behaviour(a_t|s_t), truncated at `clip`.
+
+    Not divided by their mean: where the policy has left a batch's actions, nothing is to be learned from it. Divided,
+    the one transition that is nearest to the policy has all the weight, its gradient the size of a whole batch's.
+    """
+    return (log_prob_t - behaviour_log_prob_t).exp().clamp_max(clip)
 
 
 def svg_loss(
@@ -56,7 +59,7 @@ def svg_loss(
     that does not move with the policy, so the gradient is that of one action and one model step. `pathwise_loss` with
     H = 1 has the same value (w = 1) and differentiates the second action too.
 
-    Returns the loss and {"importance": the largest share of the batch that a single transition has}.
+    Returns the loss and {"importance": the mean weight, 1 where the policy would have acted as was acted}.
     """
     policy, critics, dynamics, reward, discount = loop
     assert dynamics is not None
@@ -69,4 +72,4 @@ def svg_loss(
     action_tp1, log_prob_tp1 = frozen_policy.sample(obs_tp1, noise.policy_tp1)
     value_tp1 = lower_bound(critics(obs_tp1, action_tp1)) - alpha * log_prob_tp1
     value_t = reward(obs_t, action_t) - alpha * log_prob_t + discount(obs_tp1) * value_tp1
-    return -(weight * value_t).mean(), {"importance": weight.amax() / len(weight)}
+    return -(weight * value_t).mean(), {"importance": weight.mean()}
