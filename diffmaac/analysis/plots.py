@@ -61,7 +61,7 @@ def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         by_step, by_time = figure.subplots(1, 2, sharey=True)
-        _draw(curves, by_step, by_time)
+        _draw(curves, {label: f"C{i}" for i, label in enumerate(curves)}, by_step, by_time)
         by_step.set_ylabel("undiscounted return of an episode")
         by_time.set_xlabel("wall time [min]")
         _legend(by_step)
@@ -70,19 +70,21 @@ def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
 
 
 def comparisons(tasks: Mapping[str, Curves], out: str | Path) -> None:
-    """Return against environment steps, one panel for each task."""
+    """Return against environment steps, one panel for each task; a label has the same colour in all of them."""
+    labels = dict.fromkeys(label for curves in tasks.values() for label in curves)
+    colours = {label: f"C{i}" for i, label in enumerate(labels)}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.2 * len(tasks) + 0.6, 3.9), layout="constrained")
         axes = np.atleast_1d(figure.subplots(1, len(tasks)))
         for axis, (task, curves) in zip(axes, tasks.items(), strict=True):
-            _draw(curves, axis)
+            _draw(curves, colours, axis)
             axis.set_title(task, fontsize=10)
+            _legend(axis)
         axes[0].set_ylabel("undiscounted return of an episode")
-        _legend(axes[0])
         figure.savefig(out, dpi=150)
 
 
-def _draw(curves: Curves, by_step: Any, by_time: Any = None) -> None:
+def _draw(curves: Curves, colours: Mapping[str, str], by_step: Any, by_time: Any = None) -> None:
     """The interquartile mean over the runs of a label at the steps that all of them have reached.
 
     The band is its 95 % bootstrap interval; a single run has one standard deviation over evaluation episodes.
@@ -97,8 +99,8 @@ def _draw(curves: Curves, by_step: Any, by_time: Any = None) -> None:
         low, high = bootstrap_interval([returns]) if len(runs) > 1 else (centre - spread[0], centre + spread[0])
         for axis, x in ((by_step, step[0]), (by_time, seconds.mean(0) / 60)):
             if axis is not None:
-                (line,) = axis.plot(x, centre, label=f"{label} ({len(runs)})")
-                axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+                axis.plot(x, centre, color=colours[label], label=f"{label} ({len(runs)})")
+                axis.fill_between(x, low, high, color=colours[label], alpha=0.2, linewidth=0)
     by_step.set_xlabel("environment steps")
 
 

@@ -14,7 +14,7 @@ import mujoco
 from rich.table import Table
 
 from diffmaac.analysis.record import versions, write_table
-from diffmaac.config import setting
+from diffmaac.config import check_file, setting
 from diffmaac.errors import SettingError, TaskError, unknown
 from diffmaac.system import MujocoSystem, parse_mjcf
 from diffmaac.task import Task, get_task
@@ -57,8 +57,8 @@ def check(settings: CheckSettings) -> Report:
     for name in gradients:
         if name not in GRADIENTS:
             raise SettingError(unknown("gradient", name, GRADIENTS))
-    if settings.out and not Path(settings.out).resolve().parent.is_dir():
-        raise SettingError(f"out={settings.out}: there is no directory '{Path(settings.out).parent}'. Make it first.")
+    if settings.out:
+        check_file("out", Path(settings.out))
     model, frame_skip, controls = _subject(settings)
     states = checks.visited_states(model, frame_skip, settings.states, controls, settings.seed)
     results = []

@@ -8,6 +8,10 @@ from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_sy
 
 
 def ant() -> Task:
+    """obs (27): torso height [m], its quaternion, 8 joint angles [rad]; their 14 velocities (torso x, y, z first).
+
+    action (8): torque at hip and ankle of each leg, as a share of the actuator's.
+    """
     system = gymnasium_system("ant.xml", frame_skip=5, hidden=2)
     return Task(
         name="ant",

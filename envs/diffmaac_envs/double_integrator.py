@@ -34,6 +34,7 @@ def _reset(rng: np.random.Generator):
 
 
 def double_integrator() -> Task:
+    """obs (2): position [m], velocity [m/s]. action (1): acceleration [m/s^2]."""
     return Task(
         name="double_integrator",
         system=LinearSystem(A, B, DT),

@@ -12,6 +12,10 @@ def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
 
 
 def half_cheetah() -> Task:
+    """obs (17): torso height [m] and pitch [rad], 6 joint angles [rad]; velocities of x, height, pitch and joints.
+
+    action (6): torque at thigh, shin and foot, back leg before front, as a share of the actuator's.
+    """
     system = gymnasium_system("half_cheetah.xml", frame_skip=5, hidden=1)
     return Task(
         name="half_cheetah",

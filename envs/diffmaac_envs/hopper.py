@@ -5,6 +5,10 @@ from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_sy
 
 
 def hopper() -> Task:
+    """obs (11): torso height [m] and pitch [rad], 3 joint angles [rad]; velocities of x, height, pitch and joints.
+
+    action (3): torque at thigh, leg and foot, as a share of the actuator's.
+    """
     system = gymnasium_system("hopper.xml", frame_skip=4, hidden=1)
     return Task(
         name="hopper",

@@ -5,6 +5,10 @@ from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_sy
 
 
 def walker2d() -> Task:
+    """obs (17): torso height [m] and pitch [rad], 6 joint angles [rad]; velocities of x, height, pitch and joints.
+
+    action (6): torque at thigh, leg and foot, right before left, as a share of the actuator's.
+    """
     system = gymnasium_system("walker2d_v5.xml", frame_skip=4, hidden=1)
     return Task(
         name="walker2d",
