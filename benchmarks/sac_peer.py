@@ -1,0 +1,102 @@
+"""Does SAC learn as stable-baselines3's does? The same task, steps and settings, evaluated alike.
+
+    python benchmarks/sac_peer.py [env=half_cheetah] [seeds=3] [steps=20000]
+
+Trains stable-baselines3's SAC where it is missing under runs/sac_peer/, at the settings of SAC in
+`diffmaac reproduce figure2`; those runs are looked for in docs/results/runs. Writes docs/results/sac_peer.csv (every
+evaluation of both) and sac_peer.png, and prints interquartile means with bootstrap intervals at the end. Needs the
+extra `bench`.
+"""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import SAC
+from torch import Tensor
+
+from diffmaac.analysis.plots import comparisons
+from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
+from diffmaac.config import Settings, parse_words
+from diffmaac.experiments import ALGORITHMS, SCALES, Amount, PlannedRun, plan
+from diffmaac.task import Task, get_task
+from diffmaac.training.evaluate import evaluate
+from diffmaac.training.logging import read_metrics
+
+RUNS, RESULTS = Path("runs/sac_peer"), Path("docs/results")
+PEER = "stable-baselines3"
+
+
+def sac_of_stable_baselines(task: Task, settings: Settings) -> SAC:
+    """Its SAC with the settings of ours, on training episodes of the same length."""
+    agent, data = settings.agent, settings.data
+    episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
+    assert agent.actor_lr == agent.critic_lr == agent.alpha_lr, "stable-baselines3 has one learning rate"
+    return SAC(
+        "MlpPolicy",
+        dataclasses.replace(task, episode_steps=episode_steps).make_env(),
+        learning_rate=agent.actor_lr,
+        buffer_size=settings.run.steps,
+        learning_starts=data.random_steps,
+        batch_size=agent.batch_size,
+        tau=agent.tau,
+        gamma=agent.gamma,
+        gradient_steps=agent.updates_per_step,
+        ent_coef=f"auto_{agent.initial_alpha}",
+        target_entropy=agent.target_entropy * task.action_size,
+        policy_kwargs={"net_arch": list(agent.hidden)},
+        seed=settings.run.seed,
+        device="cpu",
+    )
+
+
+def train(run: PlannedRun, path: Path) -> None:
+    """Writes a metrics.csv with the columns of ours; a run that was stopped begins anew."""
+    if path.is_file() and int(read_metrics(path)[-1]["step"]) >= run.steps:
+        return
+    task, settings = get_task(run.env), run.settings
+    model, rows, started = sac_of_stable_baselines(task, settings), [], time.perf_counter()
+
+    def act(obs: Tensor) -> Tensor:
+        return torch.as_tensor(model.predict(obs.numpy(), deterministic=True)[0])
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for step in range(settings.report.epoch_steps, run.steps + 1, settings.report.epoch_steps):
+        model.learn(settings.report.epoch_steps, reset_num_timesteps=False)
+        found = evaluate(task, act, settings.report.eval_episodes, settings.run.seed).metrics()
+        rows.append({"step": step, "seconds": round(time.perf_counter() - started, 1), **found})
+        write_table(path, rows)
+        print(run.name, step, found["return"], flush=True)
+
+
+def main(words: list[str]) -> None:
+    given = {"env": "half_cheetah", "seeds": 3, "steps": 20_000, **parse_words(words)}
+    torch.set_num_threads(1)
+    amounts = {given["env"]: Amount(given["steps"], given["seeds"])}
+    curves: dict[str, list[list[dict[str, str]]]] = {"diffmaac": [], PEER: []}
+    rows: list[dict[str, Any]] = []
+    for run in plan({"sac": ALGORITHMS["sac"]}, amounts, SCALES["quick"].changes, RESULTS / "runs"):
+        path = RUNS / run.name / "metrics.csv"
+        train(run, path)
+        for label, found in (("diffmaac", run.rows()), (PEER, read_metrics(path))):
+            curves[label].append(found)
+            numbers = [{name: row[name] for name in ("step", "seconds", "return", "return_std")} for row in found]
+            rows += [{"env": run.env, "library": label, "seed": run.given["seed"], **row} for row in numbers]
+    circumstances = {"versions": versions("torch", PEER, "mujoco"), "machine": machine()}
+    write_table(RESULTS / "sac_peer.csv", [{**row, **circumstances} for row in rows])
+    curves = {label: [found for found in runs if found] for label, runs in curves.items()}
+    comparisons({given["env"]: {label: runs for label, runs in curves.items() if runs}}, RESULTS / "sac_peer.png")
+    for label, runs in curves.items():
+        last = np.array([float(found[-1]["return"]) for found in runs])
+        if len(last):
+            low, high = bootstrap_interval([last])
+            print(f"{label}: {interquartile_mean(last):.0f} [{low:.0f}, {high:.0f}] of {len(last)} runs")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
