@@ -16,10 +16,19 @@ from torch import Tensor
 import diffmaac
 from diffmaac import get_task, seeding
 from diffmaac.algorithms import ALGORITHMS
+from diffmaac.api import prepare
 from diffmaac.errors import SettingError
 from diffmaac.nn import Critics, SquashedGaussianPolicy
-from diffmaac.objectives import ClosedLoop, PathwiseNoise, critic_loss, pathwise_loss, soft_td_target
+from diffmaac.objectives import (
+    ClosedLoop,
+    PathwiseNoise,
+    critic_loss,
+    importance_weights,
+    pathwise_loss,
+    soft_td_target,
+)
 from diffmaac.presets import resolve
+from diffmaac.types import Transition
 
 WORDS = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
 WORDS |= {"tensorboard": False, "members": 2, "model_epochs": 2, "imagined_states": 200, "hidden": [16]}
@@ -57,6 +66,21 @@ def test_different_columns_do_not(tmp_path: Path) -> None:
     flat = {name: torch.cat([x.flatten() for x in state.values()]) for name, state in found.items()}
     names = list(flat)
     assert not any(torch.equal(flat[a], flat[b]) for i, a in enumerate(names) for b in names[:i])
+
+
+@pytest.mark.parametrize("mean", [0.0, 8.0, 12.0])
+def test_an_action_weighs_one_under_the_policy_that_took_it(mean: float, tmp_path: Path) -> None:
+    """Also where it is rounded onto the border, since tanh(9) is 1 in single precision."""
+    trainer = prepare(None, {**WORDS, "algorithm": "svg", "out": str(tmp_path / "run")})
+    policy, random = trainer.agent.policy, trainer.settings.data.random_steps
+    with torch.no_grad():
+        policy.net.weights[-1].zero_()
+        policy.net.biases[-1].copy_(torch.tensor([mean, -1.0]))
+        for _ in range(random + 20):
+            trainer._collect()
+        taken = Transition(*(column[random:] for column in trainer.replay.all()))
+        weight = importance_weights(policy.log_prob(taken.obs_t, taken.action_t), taken.log_prob_t, 5.0)
+    torch.testing.assert_close(weight, torch.ones(20))
 
 
 def test_without_entropy_the_temperature_is_zero(tmp_path: Path) -> None:

@@ -253,6 +253,7 @@ def test_log_density_is_that_of_the_squashed_gaussian(policy):
         torch.distributions.Normal(mean, log_std.exp()), [torch.distributions.TanhTransform()]
     )
     torch.testing.assert_close(log_prob, distribution.log_prob(action).sum(-1), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(policy.log_prob(obs, action), log_prob, rtol=1e-8, atol=1e-8)
 
 
 def test_lower_bound_is_the_minimum_of_pairs():

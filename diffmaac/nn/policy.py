@@ -33,6 +33,12 @@ class AbstractPolicy(nn.Module, abc.ABC):
     ) -> Float[Tensor, "*batch action"]:
         """The noise with which `sample` gives `action`."""
 
+    def log_prob(
+        self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]
+    ) -> Float[Tensor, "*batch"]:
+        """The log density of `action` [nats], as `sample` tells it for the noise inferred."""
+        return self.sample(obs, self.infer_noise(obs, action))[1]
+
     @abc.abstractmethod
     def mode(self, obs: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch action"]:
         """The action without noise, used in evaluation."""

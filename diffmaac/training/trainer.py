@@ -178,7 +178,9 @@ class Trainer:
             uniform = 2 * torch.rand(shape, generator=generator, device=self._device) - 1
             return uniform, obs.new_tensor([-math.log(2.0) * self.task.action_size])
         noise = torch.randn(shape, generator=generator, device=self._device)
-        return self.agent.policy.sample(obs, noise)
+        action, _ = self.agent.policy.sample(obs, noise)
+        # At the action as it is stored: of one rounded onto the border SVG can infer no other noise later.
+        return action, self.agent.policy.log_prob(obs, action)
 
     def _fit(self, dynamics: LearnedDynamics) -> None:
         real = self.replay.all()
