@@ -5,7 +5,7 @@
 Trains stable-baselines3's SAC where it is missing under runs/sac_peer/, at the settings of SAC in
 `diffmaac reproduce figure2`; those runs are looked for in docs/results/runs. Writes docs/results/sac_peer.csv (every
 evaluation of both) and sac_peer.png, and prints interquartile means with bootstrap intervals at the end. Needs the
-extra `bench`.
+extra `dev`.
 """
 
 import dataclasses

@@ -5,10 +5,11 @@
 half_cheetah sizes, networks 256 x 256, batch 256, 8 members of 4 x 200, STEVE horizon 2, float32. For each workload:
 the floating-point operations of its matrix products, counted by torch; the time of those very products alone, replayed
 with the shapes and strides that they had (the floor); what they would take at the rate of a 256^3 product. Workload,
-floor and rate are timed in turn, so that a change in load meets all; medians. Needs the extra `bench`.
+floor and rate are timed in turn, so that a change in load meets all; medians. Needs the extra `dev`.
 
 Writes docs/results/speed-<threads>.csv, and what torch's profiler says of each workload, the operations that take most
-of its time, to speed_profile-<threads>.csv.
+of its time, to speed_profile-<threads>.csv. The profiler keeps memory of its own, so that what is allocated is new
+memory more often, whose first use (`threshold_backward` of a product) is slow: there, not in the update itself.
 """
 
 import statistics
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bfloat16 import in_bfloat16
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
@@ -123,6 +125,13 @@ def workloads(folder: str) -> list[list[Workload]]:
     rows = torch.randint(len(x), (model.members, BATCH), generator=generator)
     start = maac.replay.sample(STATES, generator).obs_t
     policy = maac.agent.policy
+
+    def targets() -> object:
+        return maac.agent._critic_target(batch)
+
+    def rollout() -> object:
+        return imagine(policy, model, maac.task, start, 1, 0.99, generator)
+
     single, half = torch.randn(2, 256, 256), torch.randn(2, 256, 256).bfloat16()
     return [
         [
@@ -136,12 +145,10 @@ def workloads(folder: str) -> list[list[Workload]]:
             Workload("MAAC, actor (H = 4)", lambda: maac.agent.update_actor(batch)),
             Workload("ensemble, gradient step", lambda: model._descend(x[rows], y[rows])),
         ],
+        [Workload("STEVE targets", targets), Workload("STEVE targets, bfloat16", in_bfloat16(targets))],
         [
-            Workload(
-                "rollout of 100,000 states",
-                lambda: imagine(policy, model, maac.task, start, 1, 0.99, generator),
-                STATES,
-            )
+            Workload("rollout of 100,000 states", rollout, STATES),
+            Workload("rollout of 100,000 states, bfloat16", in_bfloat16(rollout), STATES),
         ],
     ]
 
