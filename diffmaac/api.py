@@ -7,12 +7,21 @@ from typing import Any
 
 import torch
 
+from diffmaac.analysis.record import machine, versions
 from diffmaac.config import Settings, read_file
-from diffmaac.errors import SettingError
 from diffmaac.presets import resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
-from diffmaac.training.run import EVALUATION, FIGURES, Agent, create_directory, load, read_settings, write_settings
+from diffmaac.training.run import (
+    EVALUATION,
+    FIGURES,
+    Agent,
+    check_device,
+    create_directory,
+    load,
+    read_settings,
+    write_settings,
+)
 from diffmaac.training.trainer import Trainer
 
 
@@ -43,6 +52,7 @@ def finish(trainer: Trainer) -> Run:
 
     evaluation = trainer.evaluate(trainer.settings.report.final_episodes)
     kept = {"step": trainer.step, **evaluation.metrics(), "returns": evaluation.returns, "scores": evaluation.scores}
+    kept |= {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
     (trainer.folder / EVALUATION).write_text(json.dumps(kept, indent=1))
     (trainer.folder / FIGURES).mkdir(exist_ok=True)
     figure = trainer.folder / FIGURES / "learning_curve.png"
@@ -58,7 +68,7 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
     resume = given.pop("resume", None)
     if resume is None:
         task, settings = resolve(env if env is not None else given.get("env", "pendulum"), given)
-        check_machine(settings)
+        use_machine(settings)
         task.check()
         trainer = Trainer(task, settings)
         trainer.begin(create_directory(settings))
@@ -66,16 +76,15 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
         return trainer
     folder = Path(resume)
     task, settings = read_settings(folder, given, env)
-    check_machine(settings)
+    use_machine(settings)
     trainer = Trainer(task, settings)
     trainer.restore(folder)
     write_settings(folder, settings)
     return trainer
 
 
-def check_machine(settings: Settings) -> None:
+def use_machine(settings: Settings) -> None:
     """Sets torch's threads if asked. Raises SettingError where the device is not there."""
-    if settings.run.device == "cuda" and not torch.cuda.is_available():
-        raise SettingError("device=cuda: torch sees no CUDA device. Use device=cpu, or install a CUDA build of torch.")
+    check_device(settings)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)

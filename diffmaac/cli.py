@@ -170,7 +170,8 @@ def evaluate_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: 
     typer.echo(f"{report.task.name}, environment step {report.step}")
     _report(report.evaluation, report.task.criterion)
     if report.plan_ms is not None:
-        typer.echo(f"planning: {report.plan_ms:.1f} ms a step; {report.diverged} candidates diverged")
+        at_once = f"{len(report.evaluation.returns)} episodes at once"
+        typer.echo(f"planning: {report.plan_ms:.1f} ms a step, {at_once}; {report.diverged} candidates diverged")
 
 
 @app.command("envs")

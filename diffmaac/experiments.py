@@ -16,7 +16,7 @@ from diffmaac.config import Settings, flatten
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.presets import resolve
 from diffmaac.training.logging import read_metrics
-from diffmaac.training.run import CHECKPOINT, CONFIG, INCIDENTAL, read_settings
+from diffmaac.training.run import CHECKPOINT, CONFIG, INCIDENTAL, METRICS, stored_settings
 
 log = logging.getLogger(__name__)
 
@@ -150,14 +150,14 @@ class PlannedRun:
         return resolve(self.env, self.given)[1]
 
     def rows(self) -> list[dict[str, str]]:
-        """Its evaluations so far, up to `steps`."""
-        return [row for row in read_metrics(self.path / "metrics.csv") if int(row["step"]) <= self.steps]
+        """Its evaluations so far, up to `steps`. Raises CheckpointError where they are damaged."""
+        return [row for row in read_metrics(self.path / METRICS) if int(row["step"]) <= self.steps]
 
     def done(self) -> bool:
         """Whether there is nothing left to train. Raises DiffmaacError where what lies there is not this run."""
         if not self.path.exists():
             return False
-        found = flatten(read_settings(self.path, {})[1])
+        found = flatten(stored_settings(self.path))
         wanted = flatten(self.settings)
         differing = [name for name in wanted if name not in INCIDENTAL and found[name] != wanted[name]]
         if differing or found["seed"] != wanted["seed"]:
@@ -166,7 +166,7 @@ class PlannedRun:
                 f"'{self.path}' was made with {name}={found[name]}, and {name}={wanted[name]} is wanted."
                 " Move it away, or give another runs=."
             )
-        rows = self.rows()
+        rows = read_metrics(self.path / METRICS)
         return bool(rows) and int(rows[-1]["step"]) >= self.steps
 
     def words(self) -> list[str]:
@@ -176,7 +176,7 @@ class PlannedRun:
                 raise SettingError(f"'{self.path}' has no checkpoint to go on from. Move it away to train it anew.")
             return [f"resume={self.path}", f"steps={self.steps}"]
         given = {"env": self.env, **self.given, "out": self.path}
-        return [f"{name}={value}".replace(" ", "") for name, value in given.items()]
+        return [f"{name}={str(v).replace(' ', '') if isinstance(v, list) else v}" for name, v in given.items()]
 
 
 def plan(
@@ -206,7 +206,7 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
                 if jobs:
                     missing.append((run, run.words()))
                 elif not run.rows():
-                    errors[run.name] = f"there is no run '{run.path}'."
+                    errors[run.name] = f"there is no run '{run.path}', or it has no evaluation yet."
         except DiffmaacError as error:
             errors[run.name] = str(error)
     if missing:

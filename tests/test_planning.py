@@ -128,6 +128,38 @@ def test_candidates_that_diverge_rank_last_and_are_counted() -> None:
     assert 0.2 < float(action) <= 0.5
 
 
+def test_a_diverged_candidate_is_no_elite() -> None:
+    """Of ten candidates all with an action above 1/2 diverge; the plan is the mean of those that do not."""
+    policy = LinearGaussianPolicy(torch.zeros(1, 2), torch.tensor([1.0]))
+    fragile = Fragile(get_task("double_integrator").system)  # type: ignore[arg-type]
+    planner = make(fragile, policy, lambda obs, action: 10 * obs[None, ..., 1], candidates=10, elites=1.0, iterations=1)
+    with torch.no_grad():
+        for _ in range(20):
+            planner._plan = None
+            assert planner(torch.zeros(1, 2)) <= 0.5
+    assert planner.diverged > 20
+
+
+def test_where_everything_diverges_the_policys_mode_is_left() -> None:
+    fragile = Fragile(get_task("double_integrator").system)  # type: ignore[arg-type]
+    policy = LinearGaussianPolicy(torch.tensor([[-1.0, 0.0]]), torch.tensor([0.01]))  # a = s_0
+    planner = make(fragile, policy, lambda obs, action: obs[None, ..., 0], candidates=8, iterations=1, plan_horizon=2)
+    action = planner(torch.tensor([[0.8, 0.0], [0.1, 0.0]]))
+    assert float(action[0]) == pytest.approx(0.8)  # all candidates are about 0.8
+    assert float(action[1]) == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_plan_moves_on_with_the_next_step(linear) -> None:
+    """With one iteration and one elite, a plan that the critic prefers to all rollouts is executed to its end."""
+    policy = LinearGaussianPolicy(torch.zeros(1, 2), torch.tensor([1e-3]))
+    planner = make(linear, policy, lambda obs, action: 100 * obs[None, ..., 0], candidates=4, elites=0.1, iterations=1)
+    obs = torch.zeros(1, 2)
+    planner(obs)
+    planner._plan = torch.tensor([0.0, 0.9, 0.8, 0.7, 0.6]).view(5, 1, 1)
+    found = [float(planner(obs)) for _ in range(4)]
+    assert found == pytest.approx([0.9, 0.8, 0.7, 0.6])
+
+
 def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
     words = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
     words |= {"tensorboard": False, "model_epochs": 2, "imagined_states": 200, "progress": False}
@@ -137,7 +169,14 @@ def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
     for dynamics in ("run", "true"):
         cli.app(["evaluate", str(tmp_path / "maac"), *plan, f"dynamics={dynamics}"], standalone_mode=False)
         out = capsys.readouterr().out
-        assert "return over 1 episodes" in out and "ms a step; 0 candidates diverged" in out
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate", str(tmp_path / "sac"), *plan])
-    assert stop.value.code == 2 and "has no model to plan with" in capsys.readouterr().err
+        assert "return over 1 episodes" in out and "ms a step, 1 episodes at once; 0 candidates diverged" in out
+    diffmaac.train(**{**words, "steps": 30}, out=str(tmp_path / "young"))
+    for name, said, given in (
+        ("sac", "has no model to plan with", plan),
+        ("young", "was never fitted", plan),
+        ("maac", "candidates=8 is the planner's, and none is asked for", plan[1:]),
+        ("maac", "dynamics=true is the planner's", ["dynamics=true"]),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["evaluate", str(tmp_path / name), *given])
+        assert stop.value.code == 2 and said in capsys.readouterr().err

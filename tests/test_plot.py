@@ -1,5 +1,6 @@
 """Aggregates against known numbers, and `diffmaac plot` on runs made here."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import diffmaac
 from diffmaac import cli
-from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
+from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
 from diffmaac.commands.plot import tell_apart
 
 
@@ -35,6 +36,17 @@ def test_strata_keep_their_size() -> None:
     assert float(low) == float(high) == 0.5
 
 
+def test_runs_are_aligned_by_their_steps() -> None:
+    """One was stopped at 1,500 and resumed, which gave it a row of its own."""
+    resumed, straight = (
+        [{"step": str(n), "return": str(n / 10)} for n in steps]
+        for steps in ((1000, 1500, 2000, 3000), (1000, 2000, 3000, 4000))
+    )
+    steps, returns = at_common_steps([resumed, straight], "return")
+    assert steps.tolist() == [1000, 2000, 3000]
+    assert returns.tolist() == [[100.0, 200.0, 300.0]] * 2
+
+
 def test_labels_say_what_differs() -> None:
     def run(**changes):
         return {"algorithm": "maac", "horizon": 4, "seed": 0, "data": "mixed", **changes}
@@ -43,6 +55,7 @@ def test_labels_say_what_differs() -> None:
     assert tell_apart([run(), run(horizon=0)]) == ["horizon=4", "horizon=0"]
     sac = run(algorithm="sac", horizon=0, data="real")
     assert tell_apart([run(), sac]) == ["maac", "sac"]
+    assert tell_apart([run(gamma=0.99), {**sac, "gamma": 0.9}]) == ["maac, gamma=0.99", "sac, gamma=0.9"]
     assert tell_apart([run(), run(horizon=1), sac]) == ["maac, horizon=4", "maac, horizon=1", "sac, horizon=0"]
 
 
@@ -64,6 +77,36 @@ def test_runs_are_compared_and_a_broken_one_is_named(runs: Path, tmp_path: Path,
     out, err = capsys.readouterr()
     assert "sac: 2 runs" in out and (tmp_path / "c.png").stat().st_size > 10_000
     assert err.count("\n") == 1 and "broken' is not a run directory" in err
+
+
+def test_a_run_of_a_task_of_ones_own_is_drawn(runs: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run" / "config.yaml"
+    shutil.copytree(runs / "s0", config.parent)
+    config.write_text(config.read_text().replace("env: double_integrator", "env: my_robot"))
+    cli.app(["plot", str(config.parent), f"out={tmp_path / 'c.svg'}"], standalone_mode=False)
+    assert (tmp_path / "c.svg").stat().st_size > 10_000
+
+
+DAMAGES = {
+    "config cut between groups": ("config.yaml", lambda path: path.write_text(path.read_text().split("model:")[0])),
+    "config cut within a group": ("config.yaml", lambda path: path.write_text(path.read_text().split("  tau")[0])),
+    "config is not YAML": ("config.yaml", lambda path: path.write_text("run: [")),
+    "config names a list": ("config.yaml", lambda path: path.write_text("env:\n- a\n")),
+    "metrics are something else": ("metrics.csv", lambda path: path.write_text("garbage\nmore\n")),
+    "metrics lack their last row's end": ("metrics.csv", lambda path: path.write_text(path.read_text() + "90,1\n")),
+    "metrics are not text": ("metrics.csv", lambda path: path.write_bytes(b"\xff\xfe\n\xff")),
+    "metrics are empty": ("metrics.csv", lambda path: path.write_text("")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_named_in_one_line(damage: str, runs: Path, tmp_path: Path, capsys) -> None:
+    name, spoil = DAMAGES[damage]
+    shutil.copytree(runs / "s1", tmp_path / "spoilt")
+    spoil(tmp_path / "spoilt" / name)
+    cli.app(["plot", str(runs / "s0"), str(tmp_path / "spoilt"), f"out={tmp_path / 'c.png'}"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "sac: 1 run\n" in out and err.count("\n") == 1 and f"left away: '{tmp_path / 'spoilt'}" in err
 
 
 @pytest.mark.parametrize(

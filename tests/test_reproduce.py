@@ -113,6 +113,36 @@ def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path,
     assert {row["curve"] for row in rows(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
+def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys) -> None:
+    (copied / "pendulum-sac-s0" / "metrics.csv").write_text("garbage\nmore\n")
+    reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
+    said = f"left away: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
+    assert said in capsys.readouterr().out and said in (tmp_path / "out" / "figure2.md").read_text()
+    (row,) = (row for row in rows(tmp_path / "out" / "figure2_summary.csv") if row["step"] == "120")
+    assert row["curve"] == "MAAC" and row["iqm"] and row["low"] == row["std"] == ""  # of one run there is no spread
+
+
+def test_tasks_are_aggregated_where_there_are_several(runs: Path, tmp_path: Path) -> None:
+    words = ["variants=sac,mbpo", "seeds=2", "steps=120", "envs=pendulum,double_integrator"]
+    reproduce("figure2", f"runs={runs}", f"out={tmp_path}", *words)
+    overall = [row for row in rows(tmp_path / "figure2_summary.csv") if row["env"] == "all, normalised"]
+    assert [(row["curve"], row["runs"]) for row in overall] == [("SAC", "4"), ("MBPO", "4")]
+    assert all(float(row["low"]) <= float(row["iqm"]) <= float(row["high"]) for row in overall)
+    assert "| all, normalised | SAC | 4 | end |" in (tmp_path / "figure2.md").read_text()
+
+
+def test_runs_may_lie_in_a_folder_with_a_space(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "my runs"
+    reproduce("figure2", f"runs={folder}", "variants=sac", "seeds=1")
+    assert (folder / "pendulum-sac-s0" / "metrics.csv").is_file() and "left away" not in capsys.readouterr().out
+
+
+def test_a_run_past_the_steps_is_cut(copied: Path, capsys) -> None:
+    reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1", "steps=100")
+    assert "left away" not in capsys.readouterr().out
+    assert {row["step"] for row in rows(copied / "figure2.csv")} == {"40", "80"}
+
+
 def test_a_failing_run_is_named(tmp_path: Path) -> None:
     changes = {**SMOKE.changes, "actor_lr": 1e30}
     chosen = plan({"sac": ALGORITHMS["sac"]}, {"pendulum": SMOKE.comparison["pendulum"]}, changes, tmp_path)[:1]
@@ -128,6 +158,8 @@ def test_a_failing_run_is_named(tmp_path: Path) -> None:
         (["figure2", "scale=tiny"], "There are: full, quick, smoke."),
         (["figure2", "variants=mac"], "Did you mean 'maac'?"),
         (["figure2", "envs=pendlum"], "Did you mean 'pendulum'?"),
+        (["figure2", "envs=hopper"], "scale=quick does not have env=hopper. Say its steps= and seeds= as well."),
+        (["figure3", "steps=10"], "steps= has no meaning for figure3"),
         (["figure2", "train=false"], "no run can be used. there is no run 'runs/reproduce/quick/pendulum-maac-s0'"),
     ],
 )

@@ -11,9 +11,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
-from diffmaac.errors import SettingError
-from diffmaac.training.logging import read_metrics
+from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
+from diffmaac.training.run import evaluations
 
 STYLE: Any = {
     "axes.spines.top": False,
@@ -38,9 +37,7 @@ def learning_curve(
         axis = figure.subplots()
         drawn = set()
         for run, name in zip(runs, names, strict=True):
-            rows = read_metrics(Path(run) / "metrics.csv")
-            if not rows:
-                raise SettingError(f"'{run}' has no metrics.csv to plot. Is it a run directory?")
+            rows = evaluations(Path(run))
             step, mean, std = (np.array([float(row[key]) for row in rows]) for key in ("step", "return", "return_std"))
             axis.plot(step, mean, color=colours[name], label=None if name in drawn else name)
             axis.fill_between(step, mean - std, mean + std, color=colours[name], alpha=0.15, linewidth=0)
@@ -90,14 +87,10 @@ def _draw(curves: Curves, colours: Mapping[str, str], by_step: Any, by_time: Any
     The band is its 95 % bootstrap interval; a single run has one standard deviation over evaluation episodes.
     """
     for label, runs in curves.items():
-        length = min(len(rows) for rows in runs)
-        step, returns, spread, seconds = (
-            np.array([[float(row[name]) for row in rows[:length]] for rows in runs])
-            for name in ("step", "return", "return_std", "seconds")
-        )
+        step, returns, spread, seconds = at_common_steps(runs, "return", "return_std", "seconds")
         centre = interquartile_mean(returns)
         low, high = bootstrap_interval([returns]) if len(runs) > 1 else (centre - spread[0], centre + spread[0])
-        for axis, x in ((by_step, step[0]), (by_time, seconds.mean(0) / 60)):
+        for axis, x in ((by_step, step), (by_time, seconds.mean(0) / 60)):
             if axis is not None:
                 axis.plot(x, centre, color=colours[label], label=f"{label} ({len(runs)})")
                 axis.fill_between(x, low, high, color=colours[label], alpha=0.2, linewidth=0)

@@ -1,6 +1,6 @@
 """Aggregates of a few runs: interquartile means and bootstrap intervals (Agarwal et al. 2021, arXiv 2108.13264)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -10,8 +10,16 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 
+def at_common_steps(runs: Sequence[Sequence[Mapping[str, str]]], *names: str) -> tuple[np.ndarray, ...]:
+    """The steps that all `runs` (rows of their metrics.csv) have, and the columns `names` there, each (runs, steps)."""
+    by_step = [{int(row["step"]): row for row in rows} for rows in runs]
+    steps = sorted(set.intersection(*map(set, by_step)))
+    columns = (np.array([[float(rows[step][name]) for step in steps] for rows in by_step]) for name in names)
+    return np.array(steps), *columns
+
+
 def interquartile_mean(scores: Float[np.ndarray, "runs *rest"]) -> Float[np.ndarray, "*rest"]:
-    """The mean of the middle half of the runs; of three runs or fewer it is their mean."""
+    """The mean of the runs without the best and the worst quarter, rounded down: of up to three it is their mean."""
     return np.asarray(trim_mean(scores, 0.25, axis=0))
 
 

@@ -1,5 +1,6 @@
 """`diffmaac evaluate`: the return of a run's policy, or of a planner that looks ahead with its model and critics."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateSettings(PlanSettings):
-    """What is evaluated, over how many episodes; the first four are the planner's."""
+    """What is evaluated, over how many episodes; the first four, and `dynamics`, are the planner's."""
 
     episodes: int | str = setting("run", "episodes to run; run: its final_episodes", 1, words=("run",))
     seed: int | str = setting("run", "seed of the start states; run: its own", 0, words=("run",))
     planner: str = setting("none", "what chooses the actions: the policy's mode, or it", choices=("none", "cem"))
     dynamics: str = setting(
-        "run", "what the planner looks ahead through; run: what it trained with", choices=("run", "learned", "true")
+        "run",
+        "what the planner looks ahead through; run: its model, or the physics",
+        choices=("run", "learned", "true"),
     )
-
     video: str = setting("", "MP4 file for the first episode, drawn without a screen (EGL or OSMesa)")
+
+
+PLANNERS = frozenset({"dynamics", *(f.name for f in dataclasses.fields(PlanSettings))})
+"""Settings that only a planner has."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Report:
     step: int
     evaluation: "Evaluation"
     plan_ms: float | None = None
-    """Milliseconds of planning for one step of one episode; None without a planner."""
+    """Milliseconds of planning for a step of all episodes at once, over their number; None without a planner."""
     diverged: int = 0
     """Candidates that diverged and were ranked last."""
 
@@ -48,28 +54,32 @@ class Report:
 def evaluate_run(run: str, settings: EvaluateSettings) -> Report:
     """Evaluates the run in `run`.
 
-    Raises SettingError where the planner has no model or the video cannot be made, CheckpointError where there is no
-    run or it is damaged.
+    Raises SettingError where the planner has no model or one never fitted, where something is said of a planner that is
+    not asked for, or the video cannot be made; CheckpointError where there is no run or it is damaged.
     """
     import numpy as np
 
     from diffmaac.planning import CrossEntropyPlanner
     from diffmaac.render import check_video
     from diffmaac.training.evaluate import evaluate
-    from diffmaac.training.run import load
+    from diffmaac.training.run import VIDEOS, load
     from diffmaac.training.trainer import Trainer
 
     video = Path(settings.video) if settings.video else None
     if video is not None:
+        if video.parent == Path(run) / VIDEOS and Path(run).is_dir():
+            video.parent.mkdir(exist_ok=True)
         check_video(video)
     if settings.planner == "none":
+        _check_no_planner(settings)
         agent = load(run)
         episodes, seed = _said(settings, agent.settings)
         return Report(agent.task, agent.step, evaluate(agent.task, agent.policy.mode, episodes, seed, video=video))
     trainer = Trainer.load(Path(run))
     episodes, seed = _said(settings, trainer.settings)
     loop = trainer.agent.loop._replace(dynamics=_dynamics(trainer, settings.dynamics))
-    planner = CrossEntropyPlanner(loop, settings, seeding.torch_generator(seed, "planner"))
+    device = trainer.settings.run.device
+    planner = CrossEntropyPlanner(loop, settings, seeding.torch_generator(seed, "planner", device))
     seconds: list[float] = []
 
     def act(obs: "Tensor") -> "Tensor":
@@ -78,7 +88,7 @@ def evaluate_run(run: str, settings: EvaluateSettings) -> Report:
         seconds.append(time.perf_counter() - start)
         return action
 
-    result = evaluate(trainer.task, act, episodes, seed, video=video)
+    result = evaluate(trainer.task, act, episodes, seed, device, video)
     return Report(trainer.task, trainer.step, result, 1e3 * float(np.median(seconds)) / episodes, planner.diverged)
 
 
@@ -86,6 +96,13 @@ def _said(settings: EvaluateSettings, run: Settings) -> tuple[int, int]:
     """Episodes and seed: what was said, or the run's own."""
     episodes = run.report.final_episodes if isinstance(settings.episodes, str) else settings.episodes
     return episodes, run.run.seed if isinstance(settings.seed, str) else settings.seed
+
+
+def _check_no_planner(settings: EvaluateSettings) -> None:
+    """Raises SettingError where a planner's settings are given and none is asked for."""
+    for f in dataclasses.fields(EvaluateSettings):
+        if f.name in PLANNERS and (value := getattr(settings, f.name)) != f.default:
+            raise SettingError(f"{f.name}={value} is the planner's, and none is asked for. Say planner=cem as well.")
 
 
 def _dynamics(trainer: "Trainer", name: str) -> "AbstractDynamics":
@@ -98,5 +115,11 @@ def _dynamics(trainer: "Trainer", name: str) -> "AbstractDynamics":
         raise SettingError(
             f"planner=cem: a run of algorithm={run.algorithm} with dynamics={run.dynamics} has no model to plan with."
             " Plan through the physics, dynamics=true, or evaluate another run."
+        )
+    random = trainer.settings.data.random_steps
+    if trainer.step <= random:
+        raise SettingError(
+            f"planner=cem: at step {trainer.step} the run's model was never fitted, which begins after random_steps="
+            f"{random}. Train on, or plan through the physics, dynamics=true."
         )
     return trainer.model

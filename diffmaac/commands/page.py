@@ -12,9 +12,8 @@ from typing import Any
 
 from diffmaac.config import GROUPS, check_file, flatten, setting
 from diffmaac.errors import SettingError
-from diffmaac.training.run import EVALUATION, FIGURES, evaluations, read_settings
+from diffmaac.training.run import EVALUATION, FIGURES, VIDEOS, evaluations, stored_settings
 
-VIDEOS = "videos"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
@@ -41,14 +40,16 @@ def write_page(run: str, settings: PageSettings) -> Path:
     Raises CheckpointError where there is no run, SettingError where it has no evaluation yet or a file is missing.
     """
     folder = Path(run)
-    task, given = read_settings(folder, {})
+    given = stored_settings(folder)
     rows = evaluations(folder)
     out = Path(settings.out or folder / "report.html")
     check_file("out", out)
+    if settings.video:
+        check_file("video", Path(settings.video), (".mp4",))
     if settings.video and not Path(settings.video).is_file():
         raise SettingError(f"video={settings.video}: there is no such file. `diffmaac evaluate` with video= makes one.")
     videos = [Path(settings.video)] if settings.video else sorted((folder / VIDEOS).glob("*.mp4"))
-    title = f"{task.name}, {given.run.algorithm}, {given.run.dynamics} dynamics, seed {given.run.seed}"
+    title = f"{given.run.env}, {given.run.algorithm}, {given.run.dynamics} dynamics, seed {given.run.seed}"
     sections = [
         ("", _summary(folder, rows)),
         ("Learning", _curves(rows)),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffmaac.algorithms.table import ALGORITHMS, DEFAULTS
 from diffmaac.config import check_file, flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.training.run import INCIDENTAL
@@ -34,7 +35,7 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
     Raises SettingError where no run can be read, where runs are of different tasks, or where `out` has no folder.
     """
     from diffmaac.analysis import plots
-    from diffmaac.training.run import evaluations, read_settings
+    from diffmaac.training.run import evaluations, stored_settings
 
     out = Path(settings.out)
     check_file("out", out, (".png", ".pdf", ".svg"))
@@ -42,7 +43,7 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
     curves, broken = {}, []
     for run in runs:
         try:
-            sound[run] = flatten(read_settings(Path(run), {})[1])
+            sound[run] = flatten(stored_settings(Path(run)))
             curves[run] = evaluations(Path(run))
         except DiffmaacError as error:
             sound.pop(run, None)
@@ -60,13 +61,17 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
     return Plotted(out, {label: len(members) for label, members in groups.items()}, broken)
 
 
+IMPLIED = frozenset({"algorithm", "samples"}.union(*ALGORITHMS.values(), *DEFAULTS.values()))
+"""What need not be said where it differs between algorithms alone, since it follows from them."""
+
+
 def tell_apart(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each run the settings that not all share, in words; the algorithm where all share all."""
     names = [name for name in settings[0] if name not in INCIDENTAL]
     differing = [name for name in names if len({str(given[name]) for given in settings}) > 1]
-    if "algorithm" in differing:  # what follows from the algorithm need not be said
-        same = [name for name in differing if _differs_within_an_algorithm(name, settings)]
-        differing = ["algorithm", *same]
+    if "algorithm" in differing:
+        said = [name for name in differing if name not in IMPLIED or _differs_within_an_algorithm(name, settings)]
+        differing = ["algorithm", *said]
     short = {"algorithm": "{}", "dynamics": "{} dynamics"}
     words = [[short.get(name, name + "={}").format(given[name]) for name in differing] for given in settings]
     return [", ".join(w) or str(given["algorithm"]) for w, given in zip(words, settings, strict=True)]

@@ -1,5 +1,6 @@
 """`diffmaac reproduce`: the figures and tables of the paper, from runs that are made, resumed or reused."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,16 +14,18 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
 from diffmaac.commands.report import Report
 from diffmaac.config import flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import ALGORITHMS, FURTHER_ABLATIONS, MAAC, SCALES, Amount, PlannedRun, Variant, make, plan
 from diffmaac.task import get_task
+from diffmaac.training.run import EVALUATION, stored_settings
 
 Rows = list[dict[str, Any]]
 PLANNING = "planning.json"
 """What table 1 measured of a run, kept in its directory."""
-PLANNED = ("planner", "step", "episodes", "return", "return_std", "plan_ms", "diverged")
+PLANNED = ("planner", "step", "episodes", "return", "return_std", "plan_ms", "diverged", "versions", "machine")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,14 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Report:
     scale, compared = SCALES[settings.scale], experiment == "figure2"
     variants = ALGORITHMS if compared else scale.ablations if experiment == "figure4" else FURTHER_ABLATIONS
     runs, broken = _runs(settings, variants, scale.comparison if compared else scale.ablation)
-    out = settings.out_folder
+    out, groups = settings.out_folder, _grouped(runs)
     files = [out / f"{experiment}{end}" for end in (".png", ".csv", "_summary.csv", ".yaml")]
-    plots.comparisons(
-        {e: {label: [r.rows() for r in c] for label, c in g.items()} for e, g in _grouped(runs)}, files[0]
-    )
+    drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
+    plots.comparisons(drawn, files[0])
     write_table(files[1], [row for run in runs for row in _evaluations(run)])
-    write_table(files[2], [row for env, curves in _grouped(runs) for row in _summary(env, curves)])
+    summary = {(env, label): _summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
+    overall = _overall(groups) if len(groups) > 1 else []
+    write_table(files[2], [*(row for rows in summary.values() for row in rows), *overall])
     _write_settings(files[3], runs)
     header = [
         "task",
@@ -83,7 +87,8 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Report:
         "solved at step",
         "wall time [min]",
     ]
-    cells = [_ending(env, label, same) for env, curves in _grouped(runs) for label, same in curves.items()]
+    cells = [_ending(rows[-1], groups[env][label]) for (env, label), rows in summary.items()]
+    cells += [_ending(row, []) for row in overall]
     return _report(experiment, out, header, cells, broken, files)
 
 
@@ -91,6 +96,9 @@ def _figure3(experiment: str, settings: ReproduceSettings) -> Report:
     """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
     from diffmaac.commands.gradient_error import GradientErrorSettings, measure
 
+    for name in ("variants", "steps", "jobs", "train", "runs"):
+        if getattr(settings, name) != getattr(ReproduceSettings(), name) and (name != "runs" or not settings.out):
+            raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it away.")
     out, given = settings.out_folder, dict(SCALES[settings.scale].gradient_error)
     given |= {"seeds": settings.seeds} if settings.seeds else {}
     given |= {"env": settings.envs or "double_integrator"}
@@ -109,15 +117,17 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Report:
     for run in runs:
         try:
             for found in _planned(run, scale.episodes):  # not every task has a criterion, so columns are named
-                rows.append({"env": run.env, "seed": run.given["seed"], **{name: found[name] for name in PLANNED}})
+                same = {name: found.get(name, "") for name in PLANNED}
+                rows.append({"env": run.env, "seed": run.given["seed"], **same})
         except DiffmaacError as error:
             broken.append(str(error))
     _check_any(rows, broken)
     out = settings.out_folder
     files = [out / f"{experiment}.csv", out / f"{experiment}.yaml"]
-    write_table(files[0], [{**row, **_circumstances()} for row in rows])
+    write_table(files[0], rows)
     _write_settings(files[1], runs)
-    header = ["task", "", "runs", "return: mean +- std over runs", "planning [ms a step]", "diverged"]
+    ms = f"planning [ms a step, {scale.episodes} episodes at once]"
+    header = ["task", "", "runs", "return: mean +- std over runs", ms, "diverged"]
     cells = []
     for env, planner in dict.fromkeys((row["env"], row["planner"]) for row in rows):
         same = [row for row in rows if (row["env"], row["planner"]) == (env, planner)]
@@ -132,22 +142,39 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Report:
 
 
 def _planned(run: PlannedRun, episodes: int) -> Rows:
-    """The run's policy and its planner from the same start states; measured once, then read."""
+    """The run's policy and its planner from the same start states; measured once, then read.
+
+    Raises SettingError where the run's checkpoint is at another step than the one wanted.
+    """
     from diffmaac.commands.evaluate import EvaluateSettings, evaluate_run
 
     kept = run.path / PLANNING
-    if kept.is_file():
-        rows = json.loads(kept.read_text())
-        if all((row["step"], row["episodes"]) == (run.steps, episodes) for row in rows):
-            return rows
+    rows = _kept(kept)
+    if rows and all((row["step"], row["episodes"]) == (run.steps, episodes) for row in rows):
+        return rows
     rows = []
     for planner in ("none", "cem"):
         report = evaluate_run(str(run.path), EvaluateSettings(planner=planner, episodes=episodes))
+        if report.step != run.steps:
+            raise SettingError(
+                f"'{run.path}' has its checkpoint at step {report.step}; it cannot be evaluated at step {run.steps}."
+                f" Give steps={report.step}, or another runs=."
+            )
         row = {"planner": planner, "step": report.step, "episodes": episodes, **report.evaluation.metrics()}
         row |= {"plan_ms": "" if report.plan_ms is None else round(report.plan_ms, 2), "diverged": report.diverged}
-        rows.append(row)
-    kept.write_text(json.dumps(rows, indent=1))
+        rows.append(row | _circumstances())
+    partial = kept.with_suffix(".partial")
+    partial.write_text(json.dumps(rows, indent=1))
+    partial.replace(kept)
     return rows
+
+
+def _kept(file: Path) -> Rows:
+    """What `file` keeps; nothing where it is not there or damaged, so that it is measured again."""
+    try:
+        return json.loads(file.read_text()) if file.is_file() else []
+    except ValueError:
+        return []
 
 
 TIMED = ("model", "optimisation", "imagination", "environment")
@@ -169,7 +196,7 @@ def _table2(experiment: str, settings: ReproduceSettings) -> Report:
         parts = {name: sum(float(row.get(f"seconds_{name}") or 0) for row in learning) for name in TIMED}
         row: dict[str, Any] = {"env": run.env, "algorithm": run.variant, "seed": run.given["seed"], "steps": steps}
         row |= {f"{name}_s": round(1000 * total / steps, 2) for name, total in parts.items()}
-        rows.append(row | {"total_s": round(1000 * sum(parts.values()) / steps, 2)} | _circumstances())
+        rows.append(row | {"total_s": round(1000 * sum(parts.values()) / steps, 2)} | _made_with(run))
     _check_any(rows, broken)
     out = settings.out_folder
     files = [out / f"{experiment}.csv", out / f"{experiment}.yaml"]
@@ -202,16 +229,18 @@ def _runs(
     for name in names:
         if name not in variants:
             raise SettingError(unknown("variant", name, variants))
-    default = next(iter(amounts.values()))
-    envs = settings.envs.split(",") if settings.envs else list(amounts)
     chosen = {}
-    for env in envs:
-        amount = amounts.get(get_task(env).name, default)
+    for env in settings.envs.split(",") if settings.envs else amounts:
+        amount = amounts.get(get_task(env).name, Amount(0, 0))
         chosen[env] = Amount(settings.steps or amount.steps, settings.seeds or amount.seeds)
+        if 0 in dataclasses.astuple(chosen[env]):
+            raise SettingError(f"scale={settings.scale} does not have env={env}. Say its steps= and seeds= as well.")
     wanted = plan(
         {name: variants[name] for name in names}, chosen, SCALES[settings.scale].changes, settings.runs_folder
     )
     jobs = settings.jobs or os.cpu_count() or 1
+    if settings.train:
+        settings.out_folder.mkdir(parents=True, exist_ok=True)  # now, lest hours of training have nowhere to go
     runs, broken = make(wanted, jobs if settings.train else 0)
     _check_any(runs, broken)
     settings.out_folder.mkdir(parents=True, exist_ok=True)
@@ -223,12 +252,12 @@ def _check_any(found: Sequence[object], broken: Sequence[str]) -> None:
         raise SettingError(f"no run can be used. {' '.join(broken)}")
 
 
-def _grouped(runs: Sequence[PlannedRun]) -> list[tuple[str, dict[str, list[PlannedRun]]]]:
+def _grouped(runs: Sequence[PlannedRun]) -> dict[str, dict[str, list[PlannedRun]]]:
     """Task -> curve -> its runs."""
     groups: dict[str, dict[str, list[PlannedRun]]] = {}
     for run in runs:
         groups.setdefault(run.env, {}).setdefault(run.label, []).append(run)
-    return list(groups.items())
+    return groups
 
 
 def _evaluations(run: PlannedRun) -> Rows:
@@ -238,37 +267,48 @@ def _evaluations(run: PlannedRun) -> Rows:
     return [{**head, **{name: row.get(name, "") for name in names}} for row in run.rows()]
 
 
-def _returns(runs: Sequence[PlannedRun]) -> tuple[list[int], np.ndarray]:
-    """Steps that all runs have reached, and the returns there: (runs, steps)."""
-    rows = [run.rows() for run in runs]
-    length = min(map(len, rows))
-    return [int(row["step"]) for row in rows[0][:length]], np.array(
-        [[float(r["return"]) for r in x[:length]] for x in rows]
-    )
+def _summary(env: str, label: str, runs: Sequence[PlannedRun]) -> Rows:
+    """Aggregates over the runs of a curve at each step that all of them have."""
+    steps, returns = at_common_steps([run.rows() for run in runs], "return")
+    return [_aggregate(env, label, int(step), [column]) for step, column in zip(steps, returns.T, strict=True)]
 
 
-def _summary(env: str, curves: Mapping[str, Sequence[PlannedRun]]) -> Rows:
-    """Aggregates over the runs of each curve at each step."""
-    from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
+def _overall(groups: Mapping[str, Mapping[str, Sequence[PlannedRun]]]) -> Rows:
+    """Aggregates over all runs of a curve on all tasks, where they end, for the curves that every task has.
 
-    out: Rows = []
-    for label, runs in curves.items():
-        steps, returns = _returns(runs)
-        columns = (interquartile_mean(returns), *bootstrap_interval([returns]), returns.mean(0), returns.std(0))
-        for step, *numbers in zip(steps, *columns, strict=True):
-            named = dict(zip(("iqm", "low", "high", "mean", "std"), (f"{x:.6g}" for x in numbers), strict=True))
-            out.append({"env": env, "curve": label, "runs": len(runs), "step": step, **named})
-    return out
+    Normalised: on each task 0 is the mean return of the first evaluations, before learning, and 1 the interquartile
+    mean of the best curve.
+    """
+    scores: dict[str, list[np.ndarray]] = {}
+    for curves in groups.values():
+        last = {label: np.array([float(run.rows()[-1]["return"]) for run in runs]) for label, runs in curves.items()}
+        start = np.mean([float(run.rows()[0]["return"]) for runs in curves.values() for run in runs])
+        best = max(float(interquartile_mean(returns)) for returns in last.values())
+        for label, returns in last.items():
+            scores.setdefault(label, []).append((returns - start) / (best - start))
+    return [_aggregate("all, normalised", k, "end", found) for k, found in scores.items() if len(found) == len(groups)]
 
 
-def _ending(env: str, label: str, runs: Sequence[PlannedRun]) -> list[str]:
+def _aggregate(env: str, label: str, step: int | str, groups: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Interquartile mean with its interval, mean and standard deviation over all runs of all groups (tasks)."""
+    found = np.concatenate(groups)
+    low, high = bootstrap_interval(groups)
+    numbers = {"iqm": interquartile_mean(found), "low": low, "high": high, "mean": found.mean(), "std": found.std()}
+    texts = {name: f"{x:.6g}" for name, x in numbers.items()}
+    if len(found) == 1:  # one run says nothing of the spread between runs
+        texts |= {"low": "", "high": "", "std": ""}
+    return {"env": env, "curve": label, "runs": len(found), "step": step, **texts}
+
+
+def _ending(last: Mapping[str, Any], runs: Sequence[PlannedRun]) -> list[str]:
     """One line of the table: where a curve ends."""
-    last = _summary(env, {label: runs})[-1]
+    several = last["runs"] > 1
+    low, high = (f"{float(last[name]):.4g}" if several else "" for name in ("low", "high"))
+    iqm, mean = (f"{float(last[name]):.4g}" for name in ("iqm", "mean"))
+    cells = [last["env"], last["curve"], str(last["runs"]), f"{last['step']:,}" if runs else last["step"]]
+    cells += [f"{iqm} [{low}, {high}]" if several else iqm, f"{mean} +- {float(last['std']):.2g}" if several else mean]
     minutes = [float(run.rows()[-1]["seconds"]) / 60 for run in runs]
-    interval = f"{float(last['iqm']):.4g} [{float(last['low']):.4g}, {float(last['high']):.4g}]"
-    _, returns = _returns(runs)
-    reached = [f"{last['step']:,}", interval, _mean_std(returns[:, -1]), _solved(runs)]
-    return [env, label, str(len(runs)), *reached, f"{np.median(minutes):.1f}"]
+    return [*cells, _solved(runs) if runs else "", f"{np.median(minutes):.1f}" if runs else ""]
 
 
 def _solved(runs: Sequence[PlannedRun]) -> str:
@@ -281,19 +321,26 @@ def _solved(runs: Sequence[PlannedRun]) -> str:
     return f"{np.median(found):,.0f} ({len(found)} of {len(runs)})" if found else f"none of {len(runs)}"
 
 
-def _mean_std(values: Sequence[float] | np.ndarray) -> str:
-    return f"{np.mean(values):.4g} +- {np.std(values):.2g}"
+def _mean_std(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.4g}" + (f" +- {np.std(values):.2g}" if len(values) > 1 else "")
 
 
 def _circumstances() -> dict[str, str]:
     return {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
 
 
+def _made_with(run: PlannedRun) -> dict[str, str]:
+    """What the run itself was made with, as its evaluation after training says; empty where it says nothing."""
+    kept = run.path / EVALUATION
+    said = json.loads(kept.read_text()) if kept.is_file() else {}
+    return {name: said.get(name, "") for name in ("versions", "machine")}
+
+
 def _write_settings(path: Path, runs: Sequence[PlannedRun]) -> None:
-    """The complete settings of every curve on every task."""
+    """The complete settings of every curve on every task, as its runs have them."""
     settings: dict[str, Any] = {}
     for run in runs:
-        found = flatten(run.settings)
+        found = flatten(stored_settings(run.path))
         settings.setdefault(run.env, {})[run.variant] = {k: v for k, v in found.items() if k not in ("seed", "out")}
     _dump(path, settings)
 
@@ -313,10 +360,11 @@ def _report(
     """The table, on the screen and as Markdown."""
     page = out / f"{experiment}.md"
     lines = [header, ["---"] * len(header), *cells]
-    page.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    left_away = [f"left away: {line}" for line in broken]
+    page.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines) + "".join(f"\n{x}\n" for x in left_away))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in header:
         table.add_column(name.replace("[", "\\["), no_wrap=True)
     for line in cells:
         table.add_row(*(cell.replace("[", "\\[") for cell in line))
-    return Report(table, [f"left away: {line}" for line in broken], [*files, page])
+    return Report(table, left_away, [*files, page])

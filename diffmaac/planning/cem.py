@@ -34,7 +34,10 @@ class CrossEntropyPlanner:
 
     @torch.no_grad()
     def __call__(self, obs: Float[Tensor, "batch obs"]) -> Float[Tensor, "batch action"]:
-        """The first action of the best plan of each state, in [-1, 1]; the rest is kept for the next call."""
+        """The first action of each state's plan, in [-1, 1]; the rest of the plan is kept for the next call.
+
+        A plan is the mean of its elites; where all candidates of a state diverge, it is the policy's mode there.
+        """
         s = self._settings
         noise = self._dynamics_noise(len(obs))
         candidates = self._policys_own(obs, noise)
@@ -44,13 +47,11 @@ class CrossEntropyPlanner:
         count = max(1, round(s.elites * s.candidates))
         mean = candidates[:, :, 0]
         for iteration in range(s.iterations):
-            value = self.values(obs, candidates, noise)
-            best = value.topk(count, dim=1).indices
+            value, best = self.values(obs, candidates, noise).topk(count, dim=1)
             elites = candidates.gather(2, best[None, ..., None].expand(len(candidates), -1, -1, candidates.shape[-1]))
-            mean = elites.mean(2)
+            mean, std = _moments(elites, torch.isfinite(value), self._loop.policy.mode(obs))
             if iteration + 1 < s.iterations:
-                std = elites.std(2, correction=0).clamp_min(LEAST_STD)
-                drawn = mean[:, :, None] + std[:, :, None] * self._normal(candidates.shape)
+                drawn = mean[:, :, None] + std.clamp_min(LEAST_STD)[:, :, None] * self._normal(candidates.shape)
                 candidates = drawn.clamp(-1.0, 1.0)
                 candidates[:, :, 0] = elites[:, :, 0]  # the best so far stays
         self._plan = mean
@@ -108,6 +109,18 @@ class CrossEntropyPlanner:
 
     def _normal(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
+
+
+def _moments(
+    elites: Float[Tensor, "steps batch elites action"],
+    alive: Bool[Tensor, "batch elites"],
+    otherwise: Float[Tensor, "batch action"],
+) -> tuple[Float[Tensor, "steps batch action"], Float[Tensor, "steps batch action"]]:
+    """Mean and standard deviation over the elites that are alive; where none is, `otherwise` and 0."""
+    weight = alive[None, ..., None] / alive.sum(1).clamp_min(1)[None, :, None, None]
+    mean = torch.where(alive.any(1)[None, :, None], (weight * elites).sum(2), otherwise)
+    variance = (weight * (elites - mean[:, :, None]).square()).sum(2)
+    return mean, variance.sqrt()
 
 
 def _step_each(dynamics: AbstractDynamics, obs: Tensor, action: Tensor, noise: Noise | None) -> Tensor:

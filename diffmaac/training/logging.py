@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from diffmaac.errors import CheckpointError
+
 
 class Means:
     """Running means of named scalars, kept as tensors until they are asked for, so that no update waits for them."""
@@ -92,12 +94,22 @@ class MetricsLog:
         partial.replace(self._path)
 
 
+EVALUATED = ("seconds", "return", "return_std")
+"""Numbers that every row has, beside its step."""
+
+
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv as text; none where there is no file."""
+    """The rows of a metrics.csv as text; none where there is no file. Raises CheckpointError where it is damaged."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            _ = int(row["step"]), [float(row[name]) for name in EVALUATED]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:  # ValueError: not UTF-8, too
+        raise CheckpointError(f"'{path}' is damaged: not every row has the numbers of an evaluation.") from error
+    return rows
 
 
 def _text(value: float) -> str:

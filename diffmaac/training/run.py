@@ -1,5 +1,6 @@
 """A run on disk: its directory, its settings, and the policy that can be loaded from it."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,16 @@ import torch
 
 import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
-from diffmaac.config import Settings, read_file, to_yaml
+from diffmaac.config import GROUPS, Settings, assemble, read_file, to_yaml
 from diffmaac.errors import CheckpointError, SettingError
 from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.presets import resolve
-from diffmaac.task import Task
+from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import Evaluation, evaluate
 from diffmaac.training.logging import read_metrics
 
-CONFIG, CHECKPOINT, FIGURES, EVALUATION = "config.yaml", "checkpoint", "figures", "evaluation.json"
+CONFIG, CHECKPOINT, FIGURES, VIDEOS = "config.yaml", "checkpoint", "figures", "videos"
+METRICS, EVALUATION = "metrics.csv", "evaluation.json"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
 """Settings that can be given together with ``resume=``; the others are part of what the run is."""
 
@@ -50,28 +52,64 @@ def write_settings(path: Path, settings: Settings) -> None:
 def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = None) -> tuple[Task, Settings]:
     """Task and settings of the run in `path`, changed by `given`.
 
-    Raises CheckpointError where there is no run, SettingError for a setting that cannot change on resuming.
+    Raises CheckpointError as `stored_settings` does, SettingError for a setting that cannot change on resuming.
     """
-    if not (path / CONFIG).is_file():
-        raise CheckpointError(f"'{path}' is not a run directory: it has no {CONFIG}. `diffmaac train` makes one.")
-    stored = read_file(path / CONFIG)
-    if "env" not in stored:
-        raise CheckpointError(f"'{path / CONFIG}' names no env: it is truncated or was edited. Restore it from a copy.")
+    stored = _stored(path)
     name = env.name if isinstance(env, Task) else env
     if name is not None and name != stored["env"]:
         raise SettingError(f"env={name}: the run in '{path}' was made with env={stored['env']}. Leave env= away.")
     for name in given:
         if name not in RESUME_MAY_CHANGE:
             raise SettingError(f"{name}= cannot change when resuming; {', '.join(sorted(RESUME_MAY_CHANGE))} can.")
-    return resolve(env if env is not None else stored["env"], {**stored, **given})
+    try:
+        task = get_task(env if env is not None else stored["env"])
+    except SettingError as error:
+        raise CheckpointError(f"the run in '{path}' cannot be loaded: {error}") from error
+    return resolve(task, {**stored, **given})
+
+
+def stored_settings(path: Path) -> Settings:
+    """The settings of the run in `path`, whose task need not be registered.
+
+    Raises CheckpointError where there is no run, or its settings are not such as `write_settings` writes.
+    """
+    return assemble(_stored(path))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What config.yaml says, checked."""
+    file = path / CONFIG
+    if not file.is_file():
+        raise CheckpointError(f"'{path}' is not a run directory: it has no {CONFIG}. `diffmaac train` makes one.")
+    try:
+        stored = read_file(file)
+        assemble(stored)
+    except SettingError as error:
+        raise CheckpointError(f"'{file}' is damaged or was edited: {error} Restore it from a copy.") from error
+    missing = [key for key, group in GROUPS.items() if not stored.keys() & {f.name for f in dataclasses.fields(group)}]
+    if missing or "env" not in stored:
+        raise CheckpointError(
+            f"'{file}' holds no settings of {', '.join(missing) or 'env'}: it is truncated or was edited."
+            " Restore it from a copy."
+        )
+    return stored
 
 
 def evaluations(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv of the run in `path`. Raises SettingError where there is none yet."""
-    rows = read_metrics(path / "metrics.csv")
+    """The rows of metrics.csv of the run in `path`.
+
+    Raises SettingError where there is none yet, CheckpointError where the file is damaged.
+    """
+    rows = read_metrics(path / METRICS)
     if not rows:
-        raise SettingError(f"'{path}' has no evaluation yet: its metrics.csv is missing or empty.")
+        raise SettingError(f"'{path}' has no evaluation yet: its {METRICS} is missing or empty.")
     return rows
+
+
+def check_device(settings: Settings) -> None:
+    """Raises SettingError where the device of `settings` is not there."""
+    if settings.run.device == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device=cuda: torch sees no CUDA device. Use device=cpu, or install a CUDA build of torch.")
 
 
 def check_task(task: Task, state: dict[str, Any], path: Path) -> None:

@@ -21,7 +21,7 @@ from diffmaac.rollout import imagine
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
 from diffmaac.training.logging import Means, MetricsLog, ProgressLine, Stopwatch
-from diffmaac.training.run import CHECKPOINT, check_task, read_settings
+from diffmaac.training.run import CHECKPOINT, check_device, check_task, read_settings
 from diffmaac.types import Transition
 
 ERROR_EPOCHS, ERROR_STATES = 5, 64
@@ -56,8 +56,13 @@ class Trainer:
 
     @classmethod
     def load(cls, folder: Path, env: str | Task | None = None) -> "Trainer":
-        """The trainer of the run in `folder`, as its checkpoint has it, to be looked at. Raises as `restore` does."""
-        trainer = cls(*read_settings(folder, {}, env))
+        """The trainer of the run in `folder`, as its checkpoint has it, to be looked at.
+
+        Raises as `restore` does, and SettingError where the run's device is not there.
+        """
+        task, settings = read_settings(folder, {}, env)
+        check_device(settings)
+        trainer = cls(task, settings)
         trainer.restore(folder)
         return trainer
 
