@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -76,7 +77,8 @@ class Renderer:
         self._model.vis.quality.offsamples = 0  # Smooth edges and shadows take most of the time without a GPU.
         planes = self._model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
         self._model.geom_size[planes, :2] *= FARTHER  # floors are drawn as far as anything runs, their squares as large
-        self._model.mat_texrepeat[self._model.geom_matid[planes]] *= FARTHER
+        materials = self._model.geom_matid[planes]
+        self._model.mat_texrepeat[materials[materials >= 0]] *= FARTHER  # -1: a floor of one colour
         self._data = mujoco.MjData(self._model)
         self._scene, self._options = mujoco.MjvScene(self._model, maxgeom=1000), mujoco.MjvOption()
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -121,7 +123,8 @@ class VideoWriter:
         self._every = max(1, math.floor(1 / (dt * FRAMES_PER_SECOND)))
         self._count, self._frame = 0, av.VideoFrame.from_ndarray
         self._container = av.open(str(file), "w")
-        self._stream: Any = self._container.add_stream("libx264", rate=round(1 / (dt * self._every)))
+        rate = Fraction(1 / (dt * self._every)).limit_denominator(1000)
+        self._stream: Any = self._container.add_stream("libx264", rate=rate)
         self._stream.width, self._stream.height, self._stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
 
     def add(self, draw: Callable[[], np.ndarray]) -> None:

@@ -10,7 +10,7 @@ from test_cli import run
 import diffmaac
 from diffmaac import SettingError, get_task, render
 from diffmaac.cli import app
-from diffmaac.system import MujocoSystem
+from diffmaac.system import MujocoSystem, parse_mjcf
 
 
 def can_draw() -> bool:
@@ -57,6 +57,18 @@ def test_floors_reach_farther_than_the_model_says_and_the_model_stays() -> None:
     drawn.close()
     assert np.array_equal(system.model.geom_size, sizes)
     assert len(np.unique(picture[-40:].reshape(-1, 3), axis=0)) > 1  # squares of the floor, no empty ground
+
+
+@needs_gl
+def test_a_floor_needs_no_material() -> None:
+    """Nor are the materials of others changed by it."""
+    ball = '<geom type="sphere" size="0.1" pos="0 0 1" material="m"/>'
+    floor = '<geom type="plane" size="1 1 0.1"/>'
+    for assets, bodies in (("", floor), ('<asset><material name="m"/></asset>', floor + ball)):
+        drawn = render.Renderer(parse_mjcf(f"<mujoco>{assets}<worldbody>{bodies}</worldbody></mujoco>"))
+        assert drawn.frame(np.zeros(0), np.zeros(0)).shape == (render.HEIGHT, render.WIDTH, 3)
+        assert (drawn._model.mat_texrepeat == 1).all()
+        drawn.close()
 
 
 @needs_gl
