@@ -37,7 +37,7 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     fixed = ALGORITHMS[chosen["algorithm"]]
     differentiated = {"mixed": "learned" if chosen["mixed_values"] == "true" else "true"}
     derivatives = differentiated.get(chosen["dynamics"], chosen["dynamics"])
-    through_truth = derivatives == "true" and uses_dynamics(fixed)
+    through_truth = derivatives == "true" and uses_dynamics({**given, **fixed})
     keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if through_truth else [])
     layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
     for name, value in fixed.items():
@@ -51,7 +51,7 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
         if "samples" in given:
             raise SettingError(
                 f"samples={settings.agent.samples} contradicts horizon=0, where no trajectory leaves the start state."
-                " Leave samples away, or give a horizon of at least 1."
+                f" Leave samples away{'' if 'horizon' in fixed else ', or give a horizon of at least 1'}."
             )
         settings = assemble(flatten(settings), {"samples": 1})
     return task, settings
