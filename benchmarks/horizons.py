@@ -24,7 +24,7 @@ def train(env: str, horizon: str, seed: int) -> Path:
     path = RUNS / f"{env}-h{horizon}-s{seed}"
     done = read_metrics(path / "metrics.csv")
     if (path / "config.yaml").is_file():
-        if int(done[-1]["step"]) < int(read_file(path / "config.yaml")["steps"]):
+        if not done or int(done[-1]["step"]) < int(read_file(path / "config.yaml")["steps"]):
             diffmaac.train(resume=str(path))
     else:
         given: dict[str, Any] = {"horizon": horizon if horizon == "auto" else int(horizon), "seed": seed}

@@ -9,9 +9,9 @@
 
 Settings are mbrl's own for HalfCheetah but for networks of 256 x 256: 7 members of 4 x 200 trained every 250 steps
 until the held-out error has not fallen for 5 epochs, 100,000 imagined states for each 250 steps, 10 updates a step; and
-1,000 steps of random actions before the learning. The two are run one after the other. mbrl's model also predicts the
-reward, its epochs are single passes over the data (diffmaac's at least 20 gradient steps), and its time in the
-environment contains the policy.
+1,000 steps of random actions before the learning (`learning_steps`, a multiple of 250). The two are run one after the
+other. mbrl's model also predicts the reward, its epochs are single passes over the data (diffmaac's at least 20
+gradient steps), and its time in the environment contains the policy.
 
 Writes docs/results/mbpo_peer.csv.
 """
@@ -40,7 +40,7 @@ def ours(threads: int, steps: int, folder: str) -> dict[str, Any]:
         "preset": "paper",
         "steps": RANDOM_STEPS + steps,
         "random_steps": RANDOM_STEPS,
-        "epoch_steps": steps,
+        "epoch_steps": EVERY,
         "members": MEMBERS,
         "hidden": [HIDDEN, HIDDEN],
         "model_every": EVERY,
@@ -54,10 +54,10 @@ def ours(threads: int, steps: int, folder: str) -> dict[str, Any]:
         "tensorboard": False,
     }
     run = diffmaac.train("half_cheetah", progress=False, out=f"{folder}/ours", **given)
-    row = read_metrics(run.path / "metrics.csv")[-1]
-    fits = steps // EVERY
-    seconds = {part: float(row[f"seconds_{part}"]) for part in PARTS}
-    return {**seconds, "model_epochs": round(float(row["model_epochs"]) * fits), "updates": UPDATES * steps}
+    rows = [row for row in read_metrics(run.path / "metrics.csv") if int(row["step"]) > RANDOM_STEPS]
+    seconds = {part: sum(float(row[f"seconds_{part}"]) for row in rows) for part in PARTS}
+    epochs = sum(float(row["model_epochs"]) for row in rows)  # one fit a row
+    return {**seconds, "model_epochs": round(epochs), "updates": UPDATES * steps}
 
 
 def theirs(threads: int, steps: int, folder: str) -> dict[str, Any]:
