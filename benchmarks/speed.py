@@ -230,6 +230,7 @@ def main(words: list[str]) -> None:
     given = {"threads": 1, "repeats": 60, **parse_words(words)}
     torch.set_num_threads(given["threads"])
     circumstances = {"threads": given["threads"], "repeats": given["repeats"]}
+    circumstances |= {"instructions": torch.backends.cpu.get_cpu_capability()}
     circumstances |= {"versions": versions("torch", "stable-baselines3"), "machine": machine()}
     rows, operations = [], []
     with tempfile.TemporaryDirectory() as folder:
