@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -283,8 +284,7 @@ def _convert_one(f: dataclasses.Field, value: Any) -> Any:
     if isinstance(value, bool) and "true" in choices:  # YAML reads the word `true` as a boolean
         value = str(value).lower()
     try:
-        schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", _value_type(f))]))
-        typed = OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]  # type: ignore[index,call-overload]
+        typed = OmegaConf.to_container(OmegaConf.merge(_schema(_value_type(f)), {"value": value}))["value"]  # type: ignore[index,call-overload]
     except OmegaConfBaseException as error:
         raise SettingError(f"{name}={value!r}: must be of type {_type_name(f)}. {f.metadata['help']}.") from error
     if choices and typed not in choices:
@@ -296,6 +296,12 @@ def _convert_one(f: dataclasses.Field, value: Any) -> Any:
         if not math.isfinite(number) or not ((low is None or number >= low) and (high is None or number <= high)):
             raise SettingError(f"{name}={typed}: must be {allowed_range(f) or 'finite'}. {f.metadata['help']}.")
     return typed
+
+
+@cache
+def _schema(kind: Any) -> Any:
+    """A structure with one `value` of type `kind`. Merging copies it."""
+    return OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", kind)]))
 
 
 def _value_type(f: dataclasses.Field) -> Any:

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from scipy.stats import trim_mean
 
 RESAMPLES = 2000
+TRIMMED = 0.25
+"""Share of the runs that is left out at each end."""
 LEVEL = 0.95
 
 
@@ -20,7 +22,7 @@ def at_common_steps(runs: Sequence[Sequence[Mapping[str, str]]], *names: str) ->
 
 def interquartile_mean(scores: Float[np.ndarray, "runs *rest"]) -> Float[np.ndarray, "*rest"]:
     """The mean of the runs without the best and the worst quarter, rounded down: of up to three it is their mean."""
-    return np.asarray(trim_mean(scores, 0.25, axis=0))
+    return np.asarray(trim_mean(scores, TRIMMED, axis=0))
 
 
 def bootstrap_interval(
@@ -31,10 +33,8 @@ def bootstrap_interval(
     Stratified: in every resample each group (a task) keeps its number of runs. Of a single run it is the run itself.
     """
     rng = np.random.default_rng(seed)
-    resampled = []
-    for _ in range(RESAMPLES):
-        drawn = [group[rng.integers(len(group), size=len(group))] for group in groups]
-        resampled.append(interquartile_mean(np.concatenate(drawn)))
+    drawn = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))] for group in groups]
+    resampled = trim_mean(np.concatenate(drawn, axis=1), TRIMMED, axis=1)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return np.asarray(low), np.asarray(high)

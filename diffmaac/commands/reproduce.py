@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from diffmaac.analysis.record import machine, versions, write_table
-from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
+from diffmaac.commands.aggregates import Rows, ending, evaluations, grouped, mean_std, overall, summary
 from diffmaac.commands.report import Report
 from diffmaac.config import flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError, unknown
@@ -22,7 +22,6 @@ from diffmaac.experiments import ALGORITHMS, FURTHER_ABLATIONS, MAAC, SCALES, Am
 from diffmaac.task import get_task
 from diffmaac.training.run import EVALUATION, stored_settings
 
-Rows = list[dict[str, Any]]
 PLANNING = "planning.json"
 """What table 1 measured of a run, kept in its directory."""
 PLANNED = ("planner", "step", "episodes", "return", "return_std", "plan_ms", "diverged", "versions", "machine")
@@ -68,14 +67,14 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Report:
     scale, compared = SCALES[settings.scale], experiment == "figure2"
     variants = ALGORITHMS if compared else scale.ablations if experiment == "figure4" else FURTHER_ABLATIONS
     runs, broken = _runs(settings, variants, scale.comparison if compared else scale.ablation)
-    out, groups = settings.out_folder, _grouped(runs)
+    out, groups = settings.out_folder, grouped(runs)
     files = [out / f"{experiment}{end}" for end in (".png", ".csv", "_summary.csv", ".yaml")]
     drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
     plots.comparisons(drawn, files[0])
-    write_table(files[1], [row for run in runs for row in _evaluations(run)])
-    summary = {(env, label): _summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
-    overall = _overall(groups) if len(groups) > 1 else []
-    write_table(files[2], [*(row for rows in summary.values() for row in rows), *overall])
+    write_table(files[1], [row for run in runs for row in evaluations(run)])
+    summaries = {(env, label): summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
+    together = overall(groups) if len(groups) > 1 else []
+    write_table(files[2], [*(row for rows in summaries.values() for row in rows), *together])
     _write_settings(files[3], runs)
     header = [
         "task",
@@ -87,8 +86,8 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Report:
         "solved at step",
         "wall time [min]",
     ]
-    cells = [_ending(rows[-1], groups[env][label]) for (env, label), rows in summary.items()]
-    cells += [_ending(row, []) for row in overall]
+    cells = [ending(rows[-1], groups[env][label]) for (env, label), rows in summaries.items()]
+    cells += [ending(row, []) for row in together]
     return _report(experiment, out, header, cells, broken, files)
 
 
@@ -133,7 +132,7 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Report:
         same = [row for row in rows if (row["env"], row["planner"]) == (env, planner)]
         returns = [row["return"] for row in same]
         milliseconds = [row["plan_ms"] for row in same if row["plan_ms"] != ""]
-        cells.append([env, {"none": "MAAC", "cem": "MAAC + MPC"}[planner], str(len(same)), _mean_std(returns)])
+        cells.append([env, {"none": "MAAC", "cem": "MAAC + MPC"}[planner], str(len(same)), mean_std(returns)])
         cells[-1] += [
             f"{np.median(milliseconds):.1f}" if milliseconds else "",
             str(sum(row["diverged"] for row in same)),
@@ -252,79 +251,6 @@ def _check_any(found: Sequence[object], broken: Sequence[str]) -> None:
         raise SettingError(f"no run can be used. {' '.join(broken)}")
 
 
-def _grouped(runs: Sequence[PlannedRun]) -> dict[str, dict[str, list[PlannedRun]]]:
-    """Task -> curve -> its runs."""
-    groups: dict[str, dict[str, list[PlannedRun]]] = {}
-    for run in runs:
-        groups.setdefault(run.env, {}).setdefault(run.label, []).append(run)
-    return groups
-
-
-def _evaluations(run: PlannedRun) -> Rows:
-    """Every evaluation of a run, with what it was made with."""
-    names = ("step", "seconds", "return", "return_std", "score", "solved")
-    head = {"env": run.env, "curve": run.label, "seed": run.given["seed"]}
-    return [{**head, **{name: row.get(name, "") for name in names}} for row in run.rows()]
-
-
-def _summary(env: str, label: str, runs: Sequence[PlannedRun]) -> Rows:
-    """Aggregates over the runs of a curve at each step that all of them have."""
-    steps, returns = at_common_steps([run.rows() for run in runs], "return")
-    return [_aggregate(env, label, int(step), [column]) for step, column in zip(steps, returns.T, strict=True)]
-
-
-def _overall(groups: Mapping[str, Mapping[str, Sequence[PlannedRun]]]) -> Rows:
-    """Aggregates over all runs of a curve on all tasks, where they end, for the curves that every task has.
-
-    Normalised: on each task 0 is the mean return of the first evaluations, before learning, and 1 the interquartile
-    mean of the best curve.
-    """
-    scores: dict[str, list[np.ndarray]] = {}
-    for curves in groups.values():
-        last = {label: np.array([float(run.rows()[-1]["return"]) for run in runs]) for label, runs in curves.items()}
-        start = np.mean([float(run.rows()[0]["return"]) for runs in curves.values() for run in runs])
-        best = max(float(interquartile_mean(returns)) for returns in last.values())
-        for label, returns in last.items():
-            scores.setdefault(label, []).append((returns - start) / (best - start))
-    return [_aggregate("all, normalised", k, "end", found) for k, found in scores.items() if len(found) == len(groups)]
-
-
-def _aggregate(env: str, label: str, step: int | str, groups: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Interquartile mean with its interval, mean and standard deviation over all runs of all groups (tasks)."""
-    found = np.concatenate(groups)
-    low, high = bootstrap_interval(groups)
-    numbers = {"iqm": interquartile_mean(found), "low": low, "high": high, "mean": found.mean(), "std": found.std()}
-    texts = {name: f"{x:.6g}" for name, x in numbers.items()}
-    if len(found) == 1:  # one run says nothing of the spread between runs
-        texts |= {"low": "", "high": "", "std": ""}
-    return {"env": env, "curve": label, "runs": len(found), "step": step, **texts}
-
-
-def _ending(last: Mapping[str, Any], runs: Sequence[PlannedRun]) -> list[str]:
-    """One line of the table: where a curve ends."""
-    several = last["runs"] > 1
-    low, high = (f"{float(last[name]):.4g}" if several else "" for name in ("low", "high"))
-    iqm, mean = (f"{float(last[name]):.4g}" for name in ("iqm", "mean"))
-    cells = [last["env"], last["curve"], str(last["runs"]), f"{last['step']:,}" if runs else last["step"]]
-    cells += [f"{iqm} [{low}, {high}]" if several else iqm, f"{mean} +- {float(last['std']):.2g}" if several else mean]
-    minutes = [float(run.rows()[-1]["seconds"]) / 60 for run in runs]
-    return [*cells, _solved(runs) if runs else "", f"{np.median(minutes):.1f}" if runs else ""]
-
-
-def _solved(runs: Sequence[PlannedRun]) -> str:
-    """The median step of the first evaluation whose every episode met the task's criterion, and in how many runs."""
-    rows = [run.rows() for run in runs]
-    if not rows[0][-1].get("solved"):
-        return ""
-    first = [next((int(row["step"]) for row in x if float(row["solved"]) == 1.0), None) for x in rows]
-    found = [step for step in first if step is not None]
-    return f"{np.median(found):,.0f} ({len(found)} of {len(runs)})" if found else f"none of {len(runs)}"
-
-
-def _mean_std(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4g}" + (f" +- {np.std(values):.2g}" if len(values) > 1 else "")
-
-
 def _circumstances() -> dict[str, str]:
     return {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
 
@@ -340,8 +266,10 @@ def _write_settings(path: Path, runs: Sequence[PlannedRun]) -> None:
     """The complete settings of every curve on every task, as its runs have them."""
     settings: dict[str, Any] = {}
     for run in runs:
-        found = flatten(stored_settings(run.path))
-        settings.setdefault(run.env, {})[run.variant] = {k: v for k, v in found.items() if k not in ("seed", "out")}
+        curves = settings.setdefault(run.env, {})
+        if run.variant not in curves:
+            found = flatten(stored_settings(run.path))
+            curves[run.variant] = {name: value for name, value in found.items() if name not in ("seed", "out")}
     _dump(path, settings)
 
 

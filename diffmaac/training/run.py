@@ -54,7 +54,7 @@ def read_settings(path: Path, given: dict[str, Any], env: str | Task | None = No
 
     Raises CheckpointError as `stored_settings` does, SettingError for a setting that cannot change on resuming.
     """
-    stored = _stored(path)
+    stored, _ = _stored(path)
     name = env.name if isinstance(env, Task) else env
     if name is not None and name != stored["env"]:
         raise SettingError(f"env={name}: the run in '{path}' was made with env={stored['env']}. Leave env= away.")
@@ -73,17 +73,17 @@ def stored_settings(path: Path) -> Settings:
 
     Raises CheckpointError where there is no run, or its settings are not such as `write_settings` writes.
     """
-    return assemble(_stored(path))
+    return _stored(path)[1]
 
 
-def _stored(path: Path) -> dict[str, Any]:
-    """What config.yaml says, checked."""
+def _stored(path: Path) -> tuple[dict[str, Any], Settings]:
+    """What config.yaml says, and the complete settings that it makes."""
     file = path / CONFIG
     if not file.is_file():
         raise CheckpointError(f"'{path}' is not a run directory: it has no {CONFIG}. `diffmaac train` makes one.")
     try:
         stored = read_file(file)
-        assemble(stored)
+        settings = assemble(stored)
     except SettingError as error:
         raise CheckpointError(f"'{file}' is damaged or was edited: {error} Restore it from a copy.") from error
     missing = [key for key, group in GROUPS.items() if not stored.keys() & {f.name for f in dataclasses.fields(group)}]
@@ -92,7 +92,7 @@ def _stored(path: Path) -> dict[str, Any]:
             f"'{file}' holds no settings of {', '.join(missing) or 'env'}: it is truncated or was edited."
             " Restore it from a copy."
         )
-    return stored
+    return stored, settings
 
 
 def evaluations(path: Path) -> list[dict[str, str]]:
