@@ -1,0 +1,67 @@
+"""What holds a run back? A copy of it goes on from its checkpoint under other settings.
+
+    python benchmarks/branch.py RUN more=2000 updates_per_step=4
+
+Trains `more` environment steps under runs/branches/ (a branch that is there already is read, not made again), on one
+thread, and puts its evaluations, after the last ones of the run itself, into docs/results/branches.csv. Step sizes
+cannot be changed so: they come with the state of the optimisers.
+"""
+
+import csv
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.config import parse_words, read_file
+from diffmaac.presets import resolve
+from diffmaac.training import Trainer
+from diffmaac.training.run import CONFIG, evaluations, write_settings
+
+BRANCHES, TABLE = Path("runs/branches"), Path("docs/results/branches.csv")
+NUMBERS = ("step", "seconds", "return", "return_std", "q")
+
+
+def grow(run: Path, more: int, changes: dict[str, Any]) -> Path:
+    """Trains the branch, and returns its directory."""
+    stored, last = read_file(run / CONFIG), int(evaluations(run)[-1]["step"])
+    path = BRANCHES / "-".join([run.name, *(f"{name}={value}" for name, value in changes.items())])
+    if path.exists():
+        return path
+    shutil.copytree(run, path)
+    given = {**stored, "steps": last + more, "epoch_steps": more // 4, **changes, "out": str(path)}
+    trainer = Trainer(*resolve(stored["env"], given))
+    trainer.restore(path)
+    write_settings(path, trainer.settings)
+    trainer.train()
+    return path
+
+
+def main(words: list[str]) -> None:
+    run, changes = Path(words[0]), parse_words(words[1:])
+    more = changes.pop("more", 2000)
+    torch.set_num_threads(1)
+    path = grow(run, more, changes)
+    label = " ".join(f"{name}={value}" for name, value in changes.items())
+    start = int(evaluations(run)[-1]["step"])
+    circumstances = {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
+    rows: list[dict[str, Any]] = []
+    for row in evaluations(path):
+        if int(row["step"]) >= start - 2 * more:
+            head = {"run": run.name, "changes": label if int(row["step"]) > start else ""}
+            rows.append({**head, **{name: row[name] for name in NUMBERS}, **circumstances})
+    if TABLE.is_file():
+        with TABLE.open(newline="") as file:
+            made = {(row["run"], row["changes"], row["step"]) for row in rows}
+            kept = [row for row in csv.DictReader(file) if (row["run"], row["changes"], row["step"]) not in made]
+        rows = sorted(kept + rows, key=lambda row: (row["run"], row["changes"], int(row["step"])))
+    write_table(TABLE, rows)
+    for row in rows:
+        print(*(row[name] for name in ("run", "changes", *NUMBERS)), sep="\t")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
