@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.record import evaluations, machine, versions, write_table
 from diffmaac.config import parse_words, read_file
 from diffmaac.presets import resolve
 from diffmaac.training import Trainer
-from diffmaac.training.run import CONFIG, evaluations, write_settings
+from diffmaac.training.run import CONFIG, write_settings
 
 BRANCHES, TABLE = Path("runs/branches"), Path("docs/results/branches.csv")
 NUMBERS = ("step", "seconds", "return", "return_std", "q")

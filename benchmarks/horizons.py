@@ -12,9 +12,8 @@ from typing import Any
 
 import diffmaac
 from diffmaac.analysis.plots import comparison
-from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.record import machine, read_metrics, versions, write_table
 from diffmaac.config import parse_words, read_file
-from diffmaac.training.logging import read_metrics
 
 RUNS, RESULTS = Path("runs/horizons"), Path("docs/results")
 ESTIMATED = "gradient_error_"

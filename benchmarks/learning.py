@@ -25,11 +25,10 @@ import numpy as np
 import diffmaac
 from diffmaac.analysis.lqr import riccati
 from diffmaac.analysis.plots import learning_curve
-from diffmaac.analysis.record import machine, versions, write_between, write_table
+from diffmaac.analysis.record import machine, read_metrics, versions, write_between, write_table
 from diffmaac.config import flatten
 from diffmaac.presets import resolve
 from diffmaac.training.evaluate import evaluate as rollouts
-from diffmaac.training.logging import read_metrics
 from diffmaac_envs import double_integrator
 
 RUNS, RESULTS = Path("runs/results"), Path("docs/results")

@@ -33,7 +33,7 @@ PARTS = ("model", "optimisation", "imagination", "environment")
 def ours(threads: int, steps: int, folder: str) -> dict[str, Any]:
     """Seconds of each part, epochs of the model, updates."""
     import diffmaac
-    from diffmaac.training.logging import read_metrics
+    from diffmaac.analysis.record import read_metrics
 
     given: dict[str, Any] = {
         "algorithm": "mbpo",

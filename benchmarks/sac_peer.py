@@ -20,13 +20,12 @@ from stable_baselines3 import SAC
 from torch import Tensor
 
 from diffmaac.analysis.plots import comparisons
-from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.record import machine, read_metrics, versions, write_table
 from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
 from diffmaac.config import Settings, parse_words
 from diffmaac.experiments import ALGORITHMS, SCALES, Amount, PlannedRun, plan
 from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import evaluate
-from diffmaac.training.logging import read_metrics
 
 RUNS, RESULTS = Path("runs/sac_peer"), Path("docs/results")
 PEER = "stable-baselines3"

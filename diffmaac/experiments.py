@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from diffmaac.analysis.record import METRICS, read_metrics
 from diffmaac.config import Settings, flatten
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.presets import resolve
-from diffmaac.training.logging import read_metrics
-from diffmaac.training.run import CHECKPOINT, CONFIG, INCIDENTAL, METRICS, stored_settings
+from diffmaac.training.run import CHECKPOINT, CONFIG, INCIDENTAL, stored_settings
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from test_cli import run
 
 import diffmaac
 from diffmaac import cli
+from diffmaac.analysis.record import read_metrics
 from diffmaac.experiments import ALGORITHMS, SCALES, make, plan
-from diffmaac.training.logging import read_metrics
 from diffmaac.training.run import CHECKPOINT
 
 SMOKE = SCALES["smoke"]

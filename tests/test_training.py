@@ -15,6 +15,7 @@ import torch
 
 import diffmaac
 from diffmaac import CheckpointError, DivergenceError, SettingError, TaskError, seeding
+from diffmaac.analysis.record import read_metrics
 from diffmaac.api import prepare
 from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
 from diffmaac.dynamics import true_dynamics
@@ -25,7 +26,6 @@ from diffmaac.rollout import imagine
 from diffmaac.task import get_task, task_names
 from diffmaac.training import checkpoint
 from diffmaac.training.evaluate import evaluate
-from diffmaac.training.logging import read_metrics
 from diffmaac.training.trainer import Trainer
 from diffmaac.types import Transition
 

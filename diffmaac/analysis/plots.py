@@ -11,8 +11,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from diffmaac.analysis.record import evaluations
 from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
-from diffmaac.training.run import evaluations
 
 STYLE: Any = {
     "axes.spines.top": False,
@@ -28,7 +28,7 @@ def learning_curve(
 ) -> None:
     """Return against environment steps, one line for each run (shaded: one standard deviation over episodes).
 
-    Runs that share a label share a colour, and are drawn as one set. Raises SettingError where a run has no metrics.
+    Runs that share a label share a colour, and are drawn as one set. Raises as `evaluations` does.
     """
     names = list(labels) if labels is not None else [Path(run).name for run in runs]
     colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(names))}

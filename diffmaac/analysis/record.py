@@ -1,4 +1,4 @@
-"""Measurements on disk: tables as CSV, what they were made with, and their place in a page."""
+"""Measurements on disk: what a run logged, tables as CSV, what they were made with, and their place in a page."""
 
 import csv
 import importlib.metadata
@@ -7,6 +7,38 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from diffmaac.errors import CheckpointError, SettingError
+
+METRICS = "metrics.csv"
+"""The file of a run that has a row for each of its evaluations."""
+EVALUATED = ("seconds", "return", "return_std")
+"""Numbers that every row has, beside its step."""
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv as text; none where there is no file. Raises CheckpointError where it is damaged."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            _ = int(row["step"]), [float(row[name]) for name in EVALUATED]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:  # ValueError: not UTF-8, too
+        raise CheckpointError(f"'{path}' is damaged: not every row has the numbers of an evaluation.") from error
+    return rows
+
+
+def evaluations(path: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv of the run in `path`.
+
+    Raises SettingError where there is none yet, CheckpointError where the file is damaged.
+    """
+    rows = read_metrics(path / METRICS)
+    if not rows:
+        raise SettingError(f"'{path}' has no evaluation yet: its {METRICS} is missing or empty.")
+    return rows
 
 
 def versions(*packages: str) -> str:

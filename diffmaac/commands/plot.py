@@ -35,7 +35,8 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
     Raises SettingError where no run can be read, where runs are of different tasks, or where `out` has no folder.
     """
     from diffmaac.analysis import plots
-    from diffmaac.training.run import evaluations, stored_settings
+    from diffmaac.analysis.record import evaluations
+    from diffmaac.training.run import stored_settings
 
     out = Path(settings.out)
     check_file("out", out, (".png", ".pdf", ".svg"))

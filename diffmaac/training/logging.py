@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from diffmaac.errors import CheckpointError
+from diffmaac.analysis.record import METRICS, read_metrics
 
 
 class Means:
@@ -62,7 +62,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool):
-        self._path = folder / "metrics.csv"
+        self._path = folder / METRICS
         self._rows = [row for row in read_metrics(self._path) if float(row["step"]) <= step] if step else []
         self._write()
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1) if tensorboard else None
@@ -92,24 +92,6 @@ class MetricsLog:
             writer.writeheader()
             writer.writerows(self._rows)
         partial.replace(self._path)
-
-
-EVALUATED = ("seconds", "return", "return_std")
-"""Numbers that every row has, beside its step."""
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv as text; none where there is no file. Raises CheckpointError where it is damaged."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            _ = int(row["step"]), [float(row[name]) for name in EVALUATED]
-    except (csv.Error, KeyError, TypeError, ValueError) as error:  # ValueError: not UTF-8, too
-        raise CheckpointError(f"'{path}' is damaged: not every row has the numbers of an evaluation.") from error
-    return rows
 
 
 def _text(value: float) -> str:

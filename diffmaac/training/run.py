@@ -17,10 +17,9 @@ from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.presets import resolve
 from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import Evaluation, evaluate
-from diffmaac.training.logging import read_metrics
 
 CONFIG, CHECKPOINT, FIGURES, VIDEOS = "config.yaml", "checkpoint", "figures", "videos"
-METRICS, EVALUATION = "metrics.csv", "evaluation.json"
+EVALUATION = "evaluation.json"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
 """Settings that can be given together with ``resume=``; the others are part of what the run is."""
 
@@ -93,17 +92,6 @@ def _stored(path: Path) -> tuple[dict[str, Any], Settings]:
             " Restore it from a copy."
         )
     return stored, settings
-
-
-def evaluations(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv of the run in `path`.
-
-    Raises SettingError where there is none yet, CheckpointError where the file is damaged.
-    """
-    rows = read_metrics(path / METRICS)
-    if not rows:
-        raise SettingError(f"'{path}' has no evaluation yet: its {METRICS} is missing or empty.")
-    return rows
 
 
 def check_device(settings: Settings) -> None:
