@@ -1,9 +1,9 @@
 """Does SAC learn as stable-baselines3's does? The same task, steps and settings, evaluated alike.
 
-    python benchmarks/sac_peer.py [env=half_cheetah] [seeds=3] [steps=20000]
+    python benchmarks/sac_peer.py [env=half_cheetah] [seeds=3] [steps=20000] [train=true]
 
-Trains stable-baselines3's SAC where it is missing under runs/sac_peer/, at the settings of SAC in
-`diffmaac reproduce figure2`; those runs are looked for in docs/results/runs. Writes docs/results/sac_peer.csv (every
+Trains stable-baselines3's SAC where it is missing, at the settings of SAC in `diffmaac reproduce figure2`. The runs of
+both lie in docs/results/runs. Writes docs/results/sac_peer.csv (every
 evaluation of both) and sac_peer.png, and prints interquartile means with bootstrap intervals at the end. Needs the
 extra `dev`.
 """
@@ -20,14 +20,14 @@ from stable_baselines3 import SAC
 from torch import Tensor
 
 from diffmaac.analysis.plots import comparisons
-from diffmaac.analysis.record import machine, read_metrics, versions, write_table
+from diffmaac.analysis.record import METRICS, machine, read_metrics, versions, write_table
 from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
 from diffmaac.config import Settings, parse_words
 from diffmaac.experiments import ALGORITHMS, SCALES, Amount, PlannedRun, plan
 from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import evaluate
 
-RUNS, RESULTS = Path("runs/sac_peer"), Path("docs/results")
+RESULTS = Path("docs/results")
 PEER = "stable-baselines3"
 
 
@@ -74,14 +74,15 @@ def train(run: PlannedRun, path: Path) -> None:
 
 
 def main(words: list[str]) -> None:
-    given = {"env": "half_cheetah", "seeds": 3, "steps": 20_000, **parse_words(words)}
+    given = {"env": "half_cheetah", "seeds": 3, "steps": 20_000, "train": True, **parse_words(words)}
     torch.set_num_threads(1)
     amounts = {given["env"]: Amount(given["steps"], given["seeds"])}
     curves: dict[str, list[list[dict[str, str]]]] = {"diffmaac": [], PEER: []}
     rows: list[dict[str, Any]] = []
     for run in plan({"sac": ALGORITHMS["sac"]}, amounts, SCALES["quick"].changes, RESULTS / "runs"):
-        path = RUNS / run.name / "metrics.csv"
-        train(run, path)
+        path = run.folder / f"{run.env}-{PEER}-s{run.given['seed']}" / METRICS
+        if given["train"]:
+            train(run, path)
         for label, found in (("diffmaac", run.rows()), (PEER, read_metrics(path))):
             curves[label].append(found)
             numbers = [{name: row[name] for name in ("step", "seconds", "return", "return_std")} for row in found]
