@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from diffmaac.analysis.record import evaluations, machine, versions, write_table
+from diffmaac.analysis.record import circumstances, evaluations, write_table
 from diffmaac.config import parse_words, read_file
 from diffmaac.presets import resolve
 from diffmaac.training import Trainer
@@ -47,12 +47,11 @@ def main(words: list[str]) -> None:
     path = grow(run, more, changes)
     label = " ".join(f"{name}={value}" for name, value in changes.items())
     start = int(evaluations(run)[-1]["step"])
-    circumstances = {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
     rows: list[dict[str, Any]] = []
     for row in evaluations(path):
         if int(row["step"]) >= start - 2 * more:
             head = {"run": run.name, "changes": label if int(row["step"]) > start else ""}
-            rows.append({**head, **{name: row[name] for name in NUMBERS}, **circumstances})
+            rows.append({**head, **{name: row[name] for name in NUMBERS}, **circumstances()})
     if TABLE.is_file():
         with TABLE.open(newline="") as file:
             made = {(row["run"], row["changes"], row["step"]) for row in rows}

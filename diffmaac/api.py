@@ -1,13 +1,12 @@
 """The same words as on the command line, from Python."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffmaac.analysis.record import machine, versions
+from diffmaac.analysis.record import circumstances, write_json
 from diffmaac.config import Settings, read_file
 from diffmaac.presets import resolve
 from diffmaac.task import Task
@@ -52,8 +51,7 @@ def finish(trainer: Trainer) -> Run:
 
     evaluation = trainer.evaluate(trainer.settings.report.final_episodes)
     kept = {"step": trainer.step, **evaluation.metrics(), "returns": evaluation.returns, "scores": evaluation.scores}
-    kept |= {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
-    (trainer.folder / EVALUATION).write_text(json.dumps(kept, indent=1))
+    write_json(trainer.folder / EVALUATION, kept | circumstances())
     (trainer.folder / FIGURES).mkdir(exist_ok=True)
     figure = trainer.folder / FIGURES / "learning_curve.png"
     learning_curve([trainer.folder], figure, title=trainer.task.name)

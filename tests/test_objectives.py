@@ -10,6 +10,7 @@ from diffmaac.dynamics import LearnedDynamics, LinearDynamics
 from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen
 from diffmaac.objectives import (
     ClosedLoop,
+    PathwiseNoise,
     clip_adjoint,
     critic_loss,
     flat_gradient,
@@ -285,18 +286,24 @@ def test_importance_weights_of_known_numbers():
     torch.testing.assert_close(weights, torch.tensor([0.5, 1.0, 2.5]))
 
 
+def just_taken(dynamics, policy) -> tuple[PathwiseNoise, Transition]:
+    """Transitions of the policy as it is, and the noise that they were made with."""
+    noise, obs = noise_in_double(dynamics, 1), start()
+    with torch.no_grad():
+        action, log_prob = policy.sample(obs, noise.policy[0])
+        after = dynamics.step(obs, action, noise.dynamics[0])
+    return noise, Transition(obs, action, reward(obs, action), discount(obs), after, log_prob)
+
+
 @pytest.mark.parametrize("which", ["linear", "ensemble"])
 def test_svg_learns_nothing_from_actions_that_the_policy_would_not_take(which, policy, critics, request):
     """As many nats as an action is less likely, so much smaller is the gradient."""
     dynamics = request.getfixturevalue(which)
-    noise, obs = noise_in_double(dynamics, 1), start()
     loop = ClosedLoop(policy, critics, dynamics, reward, discount)
-    with torch.no_grad():
-        action, log_prob = policy.sample(obs, noise.policy[0])
-        after = dynamics.step(obs, action, noise.dynamics[0])
+    _, taken = just_taken(dynamics, policy)
     sizes = []
     for nats in (0.0, 5.0):
-        batch = Transition(obs, action, reward(obs, action), discount(obs), after, log_prob + nats)
+        batch = taken._replace(log_prob_t=taken.log_prob_t + nats)
         inferred = infer_svg_noise(loop, batch, generator(8))
         loss, _ = svg_loss(loop, frozen(policy), batch, inferred, ALPHA, importance_clip=10.0)
         sizes.append(torch.linalg.vector_norm(flat_gradient(loss, policy)))
@@ -307,12 +314,9 @@ def test_svg_learns_nothing_from_actions_that_the_policy_would_not_take(which, p
 def test_svg_of_fresh_transitions_is_the_pathwise_objective_of_one_step(which, policy, critics, request):
     """Same value; and the same gradient where the second action's policy is frozen there too."""
     dynamics = request.getfixturevalue(which)
-    noise, obs = noise_in_double(dynamics, 1), start()
     loop = ClosedLoop(policy, critics, dynamics, reward, discount)
-    with torch.no_grad():
-        action, log_prob = policy.sample(obs, noise.policy[0])
-        after = dynamics.step(obs, action, noise.dynamics[0])
-    batch = Transition(obs, action, reward(obs, action), discount(obs), after, log_prob)
+    noise, batch = just_taken(dynamics, policy)
+    obs = batch.obs_t
     inferred = infer_svg_noise(loop, batch, generator(8))._replace(policy_tp1=noise.policy[1])
     if inferred.dynamics is not None:
         inferred = inferred._replace(dynamics=noise.dynamics[0])  # the member that moved the sample

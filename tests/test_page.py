@@ -9,8 +9,8 @@ from test_cli import run
 
 import diffmaac
 from diffmaac.cli import app
-from diffmaac.commands.page import VIDEOS
 from diffmaac.config import FIELDS
+from diffmaac.training.run import EVALUATION, VIDEOS
 
 
 class Page(HTMLParser):
@@ -62,6 +62,12 @@ def test_the_page_holds_all_it_shows(finished: Path) -> None:
     assert all(f"<td>{name}</td>" in text for name in FIELDS), "every setting has its line"
     assert re.search(r"return, evaluation after training</td><td>-?[\d.]+ ± [\d.]+ over 2 episodes", text)
     assert "<td>optimisation</td>" in text and "<td>ensemble</td>" in text
+
+
+def test_a_damaged_evaluation_is_left_away(finished: Path) -> None:
+    (finished / EVALUATION).write_text('{"return": 1')
+    app(["report", str(finished)], standalone_mode=False)
+    assert "evaluation after training" not in (finished / "report.html").read_text()
 
 
 def test_what_a_run_has_not_is_left_away(finished: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,26 @@ def machine() -> str:
     lines = told.read_text().splitlines() if told.is_file() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
     return f"{name or platform.machine()}, {os.cpu_count()} cores"
+
+
+def circumstances() -> dict[str, str]:
+    """What a measurement of runs was made with and on."""
+    return {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; None where there is no file or it is damaged, so that it can be measured again."""
+    try:
+        return json.loads(path.read_text()) if path.is_file() else None
+    except ValueError:
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` in one rename."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(path)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

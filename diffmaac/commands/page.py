@@ -4,13 +4,12 @@ import base64
 import csv
 import dataclasses
 import html
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffmaac.analysis.record import evaluations
+from diffmaac.analysis.record import evaluations, read_json
 from diffmaac.config import GROUPS, check_file, flatten, setting
 from diffmaac.errors import SettingError
 from diffmaac.training.run import EVALUATION, FIGURES, VIDEOS, stored_settings
@@ -47,8 +46,9 @@ def write_page(run: str, settings: PageSettings) -> Path:
     check_file("out", out)
     if settings.video:
         check_file("video", Path(settings.video), (".mp4",))
-    if settings.video and not Path(settings.video).is_file():
-        raise SettingError(f"video={settings.video}: there is no such file. `diffmaac evaluate` with video= makes one.")
+        if not Path(settings.video).is_file():
+            advice = "`diffmaac evaluate` with video= makes one."
+            raise SettingError(f"video={settings.video}: there is no such file. {advice}")
     videos = [Path(settings.video)] if settings.video else sorted((folder / VIDEOS).glob("*.mp4"))
     title = f"{given.run.env}, {given.run.algorithm}, {given.run.dynamics} dynamics, seed {given.run.seed}"
     sections = [
@@ -74,8 +74,7 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
         ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
     ]
-    if (folder / EVALUATION).is_file():
-        final = json.loads((folder / EVALUATION).read_text())
+    if final := read_json(folder / EVALUATION):
         text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
         lines.append(("return, evaluation after training", text))
         if "solved" in final:

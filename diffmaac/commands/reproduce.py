@@ -1,7 +1,6 @@
 """`diffmaac reproduce`: the figures and tables of the paper, from runs that are made, resumed or reused."""
 
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.record import circumstances, read_json, write_json, write_table
 from diffmaac.commands.aggregates import Rows, ending, evaluations, grouped, mean_std, overall, summary
 from diffmaac.commands.report import Report
 from diffmaac.config import flatten, setting
@@ -148,7 +147,7 @@ def _planned(run: PlannedRun, episodes: int) -> Rows:
     from diffmaac.commands.evaluate import EvaluateSettings, evaluate_run
 
     kept = run.path / PLANNING
-    rows = _kept(kept)
+    rows = read_json(kept)
     if rows and all((row["step"], row["episodes"]) == (run.steps, episodes) for row in rows):
         return rows
     rows = []
@@ -161,19 +160,9 @@ def _planned(run: PlannedRun, episodes: int) -> Rows:
             )
         row = {"planner": planner, "step": report.step, "episodes": episodes, **report.evaluation.metrics()}
         row |= {"plan_ms": "" if report.plan_ms is None else round(report.plan_ms, 2), "diverged": report.diverged}
-        rows.append(row | _circumstances())
-    partial = kept.with_suffix(".partial")
-    partial.write_text(json.dumps(rows, indent=1))
-    partial.replace(kept)
+        rows.append(row | circumstances())
+    write_json(kept, rows)
     return rows
-
-
-def _kept(file: Path) -> Rows:
-    """What `file` keeps; nothing where it is not there or damaged, so that it is measured again."""
-    try:
-        return json.loads(file.read_text()) if file.is_file() else []
-    except ValueError:
-        return []
 
 
 TIMED = ("model", "optimisation", "imagination", "environment")
@@ -251,14 +240,9 @@ def _check_any(found: Sequence[object], broken: Sequence[str]) -> None:
         raise SettingError(f"no run can be used. {' '.join(broken)}")
 
 
-def _circumstances() -> dict[str, str]:
-    return {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
-
-
 def _made_with(run: PlannedRun) -> dict[str, str]:
     """What the run itself was made with, as its evaluation after training says; empty where it says nothing."""
-    kept = run.path / EVALUATION
-    said = json.loads(kept.read_text()) if kept.is_file() else {}
+    said = read_json(run.path / EVALUATION) or {}
     return {name: said.get(name, "") for name in ("versions", "machine")}
 
 
@@ -274,7 +258,7 @@ def _write_settings(path: Path, runs: Sequence[PlannedRun]) -> None:
 
 
 def _dump(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create({**content, **_circumstances()})))
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create({**content, **circumstances()})))
 
 
 def _report(

@@ -45,11 +45,11 @@ class CrossEntropyPlanner:
             moved_on = torch.cat([self._plan[1:], candidates[-1:, :, 0]])
             candidates[:, :, 0] = moved_on
         count = max(1, round(s.elites * s.candidates))
-        mean = candidates[:, :, 0]
+        mean, mode = candidates[:, :, 0], self._loop.policy.mode(obs)
         for iteration in range(s.iterations):
             value, best = self.values(obs, candidates, noise).topk(count, dim=1)
             elites = candidates.gather(2, best[None, ..., None].expand(len(candidates), -1, -1, candidates.shape[-1]))
-            mean, std = _moments(elites, torch.isfinite(value), self._loop.policy.mode(obs))
+            mean, std = _moments(elites, torch.isfinite(value), mode)
             if iteration + 1 < s.iterations:
                 drawn = mean[:, :, None] + std.clamp_min(LEAST_STD)[:, :, None] * self._normal(candidates.shape)
                 candidates = drawn.clamp(-1.0, 1.0)
