@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from diffmaac.analysis.plots import comparisons
-from diffmaac.analysis.record import machine, versions, write_table
+from diffmaac.analysis.record import made_with, write_table
 from diffmaac.api import finish
 from diffmaac.config import parse_words
 from diffmaac.experiments import MAAC, SCALES, Amount, PlannedRun, plan
@@ -67,7 +67,7 @@ def main(words: list[str]) -> None:
             for row in run.rows():
                 numbers = {name: row[name] for name in ("step", "seconds", "return", "return_std", "solved")}
                 rows.append({"env": run.env, "precision": precision, "seed": run.given["seed"], **numbers})
-                rows[-1] |= {"versions": versions("torch", "mujoco"), "machine": machine()}
+                rows[-1] |= made_with(run.path)
     write_table(RESULTS / "bfloat16.csv", rows)
     comparisons(curves, RESULTS / "bfloat16.png")
 

@@ -2,7 +2,7 @@
 
     python benchmarks/branch.py RUN more=2000 updates_per_step=4
 
-Trains `more` environment steps under runs/branches/ (a branch that is there already is read, not made again), on one
+Trains `more` environment steps under runs/branches/ (a finished branch is read, one that was stopped goes on), on one
 thread, and puts its evaluations, after the last ones of the run itself, into docs/results/branches.csv. Step sizes
 cannot be changed so: they come with the state of the optimisers.
 """
@@ -26,17 +26,17 @@ NUMBERS = ("step", "seconds", "return", "return_std", "q")
 
 
 def grow(run: Path, more: int, changes: dict[str, Any]) -> Path:
-    """Trains the branch, and returns its directory."""
-    stored, last = read_file(run / CONFIG), int(evaluations(run)[-1]["step"])
+    """Trains the branch, or goes on with it, and returns its directory."""
+    stored, last = read_file(run / CONFIG), int(evaluations(run)[-1]["step"]) + more
     path = BRANCHES / "-".join([run.name, *(f"{name}={value}" for name, value in changes.items())])
-    if path.exists():
-        return path
-    shutil.copytree(run, path)
-    given = {**stored, "steps": last + more, "epoch_steps": more // 4, **changes, "out": str(path)}
-    trainer = Trainer(*resolve(stored["env"], given))
-    trainer.restore(path)
-    write_settings(path, trainer.settings)
-    trainer.train()
+    given = {**stored, "steps": last, "epoch_steps": more // 4, **changes, "out": str(path)}
+    if not path.exists():
+        shutil.copytree(run, path)
+    if int(evaluations(path)[-1]["step"]) < last:
+        trainer = Trainer(*resolve(stored["env"], given))
+        trainer.restore(path)
+        write_settings(path, trainer.settings)
+        trainer.train()
     return path
 
 

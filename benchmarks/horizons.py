@@ -12,7 +12,7 @@ from typing import Any
 
 import diffmaac
 from diffmaac.analysis.plots import comparison
-from diffmaac.analysis.record import machine, read_metrics, versions, write_table
+from diffmaac.analysis.record import made_with, read_metrics, write_table
 from diffmaac.config import parse_words, read_file
 
 RUNS, RESULTS = Path("runs/horizons"), Path("docs/results")
@@ -37,7 +37,7 @@ def rows(env: str, horizon: str, seed: int, path: Path) -> list[dict[str, Any]]:
         estimates = {name: row.get(name, "") for name in (f"{ESTIMATED}{h}" for h in (0, 1, 2, 4, 8))}
         numbers = {name: row[name] for name in ("step", "seconds", "return", "return_std")}
         found.append({"env": env, "horizon": horizon, "seed": seed, **numbers, "chosen": row.get("horizon", "")})
-        found[-1] |= {**estimates, "versions": versions("torch", "mujoco"), "machine": machine()}
+        found[-1] |= {**estimates, **made_with(path)}
         found[-1] |= {"command": " ".join(["python", *sys.argv])}
     return found
 

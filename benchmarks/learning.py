@@ -174,16 +174,22 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         each = ", ".join(f"{value:.4g}" for value in returns)
         criterion = ", ".join(dict.fromkeys(row["criterion"] for row in same if row["criterion"]))
         wall, memory = max(row["wall_s"] for row in same), max(row["peak_mb"] for row in same)
+        steps, actor_updates = (_span([row[name] for row in same]) for name in ("steps", "actor_updates"))
         cells = [
             task,
             dynamics,
-            f"{max(row['steps'] for row in same):,}",
-            f"{max(row['actor_updates'] for row in same):,} x {same[0]['start_states']}",
+            steps,
+            f"{actor_updates} x {same[0]['start_states']}",
             f"**{np.mean(returns):.4g}** ({each})",
             criterion,
         ]
         lines.append("| " + " | ".join([*cells, f"at most {wall / 60:.1f} min", f"{memory / 1000:.1f} GB"]) + " |")
     return "\n".join(lines)
+
+
+def _span(counts: list[int]) -> str:
+    """One number where all are equal, the least and the largest otherwise."""
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
 
 
 def collect() -> None:

@@ -20,7 +20,16 @@ from stable_baselines3 import SAC
 from torch import Tensor
 
 from diffmaac.analysis.plots import comparisons
-from diffmaac.analysis.record import METRICS, machine, read_metrics, versions, write_table
+from diffmaac.analysis.record import (
+    EVALUATION,
+    METRICS,
+    machine,
+    made_with,
+    read_metrics,
+    versions,
+    write_json,
+    write_table,
+)
 from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
 from diffmaac.config import Settings, parse_words
 from diffmaac.experiments import ALGORITHMS, SCALES, Amount, PlannedRun, plan
@@ -71,6 +80,7 @@ def train(run: PlannedRun, path: Path) -> None:
         rows.append({"step": step, "seconds": round(time.perf_counter() - started, 1), **found})
         write_table(path, rows)
         print(run.name, step, found["return"], flush=True)
+    write_json(path.with_name(EVALUATION), {"versions": versions("torch", PEER, "mujoco"), "machine": machine()})
 
 
 def main(words: list[str]) -> None:
@@ -86,9 +96,10 @@ def main(words: list[str]) -> None:
         for label, found in (("diffmaac", run.rows()), (PEER, read_metrics(path))):
             curves[label].append(found)
             numbers = [{name: row[name] for name in ("step", "seconds", "return", "return_std")} for row in found]
-            rows += [{"env": run.env, "library": label, "seed": run.given["seed"], **row} for row in numbers]
-    circumstances = {"versions": versions("torch", PEER, "mujoco"), "machine": machine()}
-    write_table(RESULTS / "sac_peer.csv", [{**row, **circumstances} for row in rows])
+            head = {"env": run.env, "library": label, "seed": run.given["seed"]}
+            said = made_with(run.path if label == "diffmaac" else path.parent)
+            rows += [{**head, **row, **said} for row in numbers]
+    write_table(RESULTS / "sac_peer.csv", rows)
     curves = {label: [found for found in runs if found] for label, runs in curves.items()}
     comparisons({given["env"]: {label: runs for label, runs in curves.items() if runs}}, RESULTS / "sac_peer.png")
     for label, runs in curves.items():

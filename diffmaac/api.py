@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 
-from diffmaac.analysis.record import circumstances, write_json
+from diffmaac.analysis.record import EVALUATION, circumstances, write_json
 from diffmaac.config import Settings, read_file
 from diffmaac.presets import resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
 from diffmaac.training.run import (
-    EVALUATION,
     FIGURES,
     Agent,
     check_device,

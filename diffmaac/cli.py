@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -170,7 +171,7 @@ def evaluate_command(run: Annotated[str, typer.Argument(metavar="RUN")], words: 
     typer.echo(f"{report.task.name}, environment step {report.step}")
     _report(report.evaluation, report.task.criterion)
     if report.plan_ms is not None:
-        at_once = f"{len(report.evaluation.returns)} episodes at once"
+        at_once = f"{report.plan_together_ms:.1f} ms for {len(report.evaluation.returns)} episodes at once"
         typer.echo(f"planning: {report.plan_ms:.1f} ms a step, {at_once}; {report.diverged} candidates diverged")
 
 
@@ -227,10 +228,12 @@ def plot_command(words: Annotated[list[str], typer.Argument(metavar="RUN... [NAM
     """Compares runs in a figure."""
     from diffmaac.commands.plot import plot
 
-    runs = [word for word in words if "=" not in word]
-    plotted = plot(runs, parse_command(PlotSettings, [word for word in words if "=" in word]))
+    runs = [word for word in words if "=" not in word or Path(word).is_dir()]
+    plotted = plot(runs, parse_command(PlotSettings, [word for word in words if word not in runs]))
     for line in plotted.broken:
         typer.echo(f"left away: {line}", err=True)
+    for line in plotted.noted:
+        typer.echo(line, err=True)
     for label, count in plotted.groups.items():
         typer.echo(f"{label}: {count} run{'s' if count > 1 else ''}")
     typer.echo(f"written: {plotted.file}")

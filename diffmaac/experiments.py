@@ -202,11 +202,13 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
     errors: dict[str, str] = {}
     for run in runs:
         try:
-            if not run.done():
-                if jobs:
-                    missing.append((run, run.words()))
-                elif not run.rows():
-                    errors[run.name] = f"there is no run '{run.path}', or it has no evaluation yet."
+            done = run.done()
+            if jobs and not done:
+                missing.append((run, run.words()))
+            elif not run.path.exists():
+                errors[run.name] = f"there is no run '{run.path}'."
+            elif not run.rows():
+                errors[run.name] = f"'{run.path}' has no evaluation up to step {run.steps:,}."
         except DiffmaacError as error:
             errors[run.name] = str(error)
     if missing:

@@ -8,9 +8,10 @@ import pytest
 from test_cli import run
 
 import diffmaac
+from diffmaac.analysis.record import EVALUATION
 from diffmaac.cli import app
 from diffmaac.config import FIELDS
-from diffmaac.training.run import EVALUATION, VIDEOS
+from diffmaac.training.run import VIDEOS
 
 
 class Page(HTMLParser):

@@ -169,7 +169,7 @@ def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
     for dynamics in ("run", "true"):
         cli.app(["evaluate", str(tmp_path / "maac"), *plan, f"dynamics={dynamics}"], standalone_mode=False)
         out = capsys.readouterr().out
-        assert "return over 1 episodes" in out and "ms a step, 1 episodes at once; 0 candidates diverged" in out
+        assert "return over 1 episodes" in out and "ms for 1 episodes at once; 0 candidates diverged" in out
     diffmaac.train(**{**words, "steps": 30}, out=str(tmp_path / "young"))
     for name, said, given in (
         ("sac", "has no model to plan with", plan),

@@ -8,8 +8,11 @@ import pytest
 
 import diffmaac
 from diffmaac import cli
-from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
+from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean, mean_over_groups
 from diffmaac.commands.plot import tell_apart
+from diffmaac.config import flatten
+from diffmaac.errors import SettingError
+from diffmaac.presets import resolve
 
 
 def test_interquartile_mean_of_known_numbers() -> None:
@@ -30,10 +33,11 @@ def test_bootstrap_interval_covers_and_narrows() -> None:
     assert hits >= 32  # of 40 at 95 %, a little less for small samples
 
 
-def test_strata_keep_their_size() -> None:
-    """Two tasks of constant scores: whatever is drawn, half of it is of each."""
-    low, high = bootstrap_interval([np.zeros(4), np.ones(4)])
-    assert float(low) == float(high) == 0.5
+def test_tasks_count_alike() -> None:
+    """Two tasks of constant scores, one with more runs: whatever is drawn, half of it is of each."""
+    tasks = [np.zeros(4), np.ones(2)]
+    assert mean_over_groups(tasks) == 0.5
+    assert [float(end) for end in bootstrap_interval(tasks)] == [0.5, 0.5]
 
 
 def test_runs_are_aligned_by_their_steps() -> None:
@@ -45,18 +49,30 @@ def test_runs_are_aligned_by_their_steps() -> None:
     steps, returns = at_common_steps([resumed, straight], "return")
     assert steps.tolist() == [1000, 2000, 3000]
     assert returns.tolist() == [[100.0, 200.0, 300.0]] * 2
+    with pytest.raises(SettingError, match="no environment step at which all"):
+        at_common_steps([resumed[:1], straight[1:]], "return")
 
 
 def test_labels_say_what_differs() -> None:
     def run(**changes):
-        return {"algorithm": "maac", "horizon": 4, "seed": 0, "data": "mixed", **changes}
+        return flatten(resolve("half_cheetah", {"preset": "paper", **changes})[1])
 
     assert tell_apart([run(), run(seed=1)]) == ["maac", "maac"]
-    assert tell_apart([run(), run(horizon=0)]) == ["horizon=4", "horizon=0"]
-    sac = run(algorithm="sac", horizon=0, data="real")
+    assert tell_apart([run(), run(horizon=1)]) == ["horizon=4", "horizon=1"]
+    sac = run(algorithm="sac")
     assert tell_apart([run(), sac]) == ["maac", "sac"]
     assert tell_apart([run(gamma=0.99), {**sac, "gamma": 0.9}]) == ["maac, gamma=0.99", "sac, gamma=0.9"]
     assert tell_apart([run(), run(horizon=1), sac]) == ["maac, horizon=4", "maac, horizon=1", "sac, horizon=0"]
+
+
+def test_an_ablation_beside_another_algorithm_is_not_called_by_its_algorithm_alone() -> None:
+    for env in ("half_cheetah", "a_task_of_ones_own"):
+        ablated, sac, mbpo = (
+            {**flatten(resolve("half_cheetah", {"preset": "quick", **given})[1]), "env": env}
+            for given in ({"horizon": 0, "data": "real"}, {"algorithm": "sac"}, {"algorithm": "mbpo"})
+        )
+        assert tell_apart([ablated, mbpo]) == ["maac, horizon=0, data=real", "mbpo, horizon=0, data=mixed"]
+        assert tell_apart([ablated, sac])[0] == "maac, horizon=0, data=real"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +95,30 @@ def test_runs_are_compared_and_a_broken_one_is_named(runs: Path, tmp_path: Path,
     assert err.count("\n") == 1 and "broken' is not a run directory" in err
 
 
+def test_a_run_named_twice_counts_once(runs: Path, tmp_path: Path, capsys) -> None:
+    """And a copy of a run is noted; a directory's name may hold an equals sign."""
+    copy = tmp_path / "s1-tau=0.1"
+    shutil.copytree(runs / "s1", copy)
+    named = [str(runs / "s0"), str(runs / "s1" / ".." / "s0"), str(runs / "s1"), f"{runs / 's1'}/", str(copy)]
+    cli.app(["plot", *named, f"out={tmp_path / 'c.png'}"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "sac: 3 runs" in out and err == "sac has a seed more than once (seeds 0, 1, 1): copies of a run?\n"
+
+
+def test_a_curve_ends_with_its_shortest_run(runs: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(runs / "s1", tmp_path / "short")
+    metrics = tmp_path / "short" / "metrics.csv"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(lines[:2]))
+    cli.app(["plot", str(runs / "s0"), str(tmp_path / "short"), f"out={tmp_path / 'c.png'}"], standalone_mode=False)
+    said = f"sac is drawn to step 30, the last that all its runs have; {runs / 's0'} goes on.\n"
+    assert capsys.readouterr().err == said
+    metrics.write_text(lines[0] + lines[1].replace("30,", "29,", 1))
+    with pytest.raises(SystemExit):
+        cli.main(["plot", str(runs / "s0"), str(tmp_path / "short"), f"out={tmp_path / 'c.png'}"])
+    assert "nothing to plot. sac: there is no environment step at which all" in capsys.readouterr().err
+
+
 def test_a_run_of_a_task_of_ones_own_is_drawn(runs: Path, tmp_path: Path) -> None:
     config = tmp_path / "run" / "config.yaml"
     shutil.copytree(runs / "s0", config.parent)
@@ -94,6 +134,11 @@ DAMAGES = {
     "config names a list": ("config.yaml", lambda path: path.write_text("env:\n- a\n")),
     "metrics are something else": ("metrics.csv", lambda path: path.write_text("garbage\nmore\n")),
     "metrics lack their last row's end": ("metrics.csv", lambda path: path.write_text(path.read_text() + "90,1\n")),
+    "metrics hold a word": ("metrics.csv", lambda path: path.write_text(path.read_text().replace("\n30,", "\nx,"))),
+    "metrics end within a row": (
+        "metrics.csv",
+        lambda path: path.write_text(path.read_text().rstrip().rpartition(",")[0]),
+    ),
     "metrics are not text": ("metrics.csv", lambda path: path.write_bytes(b"\xff\xfe\n\xff")),
     "metrics are empty": ("metrics.csv", lambda path: path.write_text("")),
 }

@@ -10,7 +10,8 @@ from test_cli import run
 import diffmaac
 from diffmaac import cli
 from diffmaac.analysis.record import read_metrics
-from diffmaac.experiments import ALGORITHMS, SCALES, make, plan
+from diffmaac.commands.aggregates import ending, grouped, overall, random_return, summary
+from diffmaac.experiments import ALGORITHMS, SCALES, Amount, make, plan
 from diffmaac.training.run import CHECKPOINT
 
 SMOKE = SCALES["smoke"]
@@ -57,7 +58,7 @@ def test_figure2_has_every_algorithm_and_seed(runs: Path) -> None:
 
 @pytest.mark.parametrize("experiment", ["figure3", "figure4", "figure5", "table1", "table2"])
 def test_every_other_experiment_is_made(experiment: str, runs: Path, tmp_path: Path, capsys) -> None:
-    reproduce(experiment, f"runs={runs}", f"out={tmp_path}")
+    reproduce(experiment, f"out={tmp_path}", *([] if experiment == "figure3" else [f"runs={runs}"]))
     written = capsys.readouterr().out.split("written: ")[1].strip().split(", ")
     assert {Path(file).suffix for file in written} >= {".csv", ".yaml"}
     assert all(Path(file).parent == tmp_path and Path(file).stat().st_size > 100 for file in written)
@@ -70,6 +71,14 @@ def test_table1_takes_tasks_with_and_without_a_criterion(runs: Path, tmp_path: P
         (env, planner) for env in ("double_integrator", "pendulum") for planner in ("none", "cem")
     ]
     assert [bool(row["plan_ms"]) for row in found] == [False, True, False, True]
+    assert [row["candidates"] for row in found] == ["", "256", "", "256"]
+    kept = runs / "pendulum-maac-s0" / "planning.json"
+    before = kept.read_text()
+    reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=pendulum", "seeds=1", "steps=120")
+    assert kept.read_text() == before  # it is read
+    kept.write_text(before.replace('"candidates": 256', '"candidates": 8'))
+    reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=pendulum", "seeds=1", "steps=120")
+    assert '"candidates": 256' in kept.read_text()  # of another planner it is measured again
 
 
 def test_table2_sums_the_parts(runs: Path, tmp_path: Path) -> None:
@@ -125,10 +134,59 @@ def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path:
 def test_tasks_are_aggregated_where_there_are_several(runs: Path, tmp_path: Path) -> None:
     words = ["variants=sac,mbpo", "seeds=2", "steps=120", "envs=pendulum,double_integrator"]
     reproduce("figure2", f"runs={runs}", f"out={tmp_path}", *words)
-    overall = [row for row in rows(tmp_path / "figure2_summary.csv") if row["env"] == "all, normalised"]
-    assert [(row["curve"], row["runs"]) for row in overall] == [("SAC", "4"), ("MBPO", "4")]
-    assert all(float(row["low"]) <= float(row["iqm"]) <= float(row["high"]) for row in overall)
-    assert "| all, normalised | SAC | 4 | end |" in (tmp_path / "figure2.md").read_text()
+    page = (tmp_path / "figure2.md").read_text()
+    assert "| double_integrator | SAC | 2 | 120 |" in page  # 120 steps teach nothing, so it is no aggregate, or a row
+    assert ("| all, normalised | SAC | 4 | end |" in page) != ("is above random actions (" in page)
+
+
+def test_the_aggregate_over_tasks_is_of_known_numbers(runs: Path, tmp_path: Path) -> None:
+    """0 is random actions, 1 the best curve of a task, tasks count alike, at the last step that all runs have."""
+    chosen = {name: ALGORITHMS[name] for name in ("maac", "sac")}
+    planned = plan(chosen, {"pendulum": Amount(120, 2), "double_integrator": Amount(120, 2)}, SMOKE.changes, tmp_path)
+    random = {env: random_return(env) for env in ("pendulum", "double_integrator")}
+    above = {"pendulum": {"maac": (100, 300), "sac": (50, 50)}, "double_integrator": {"maac": (0, 2), "sac": (3, 5)}}
+    for one in planned:
+        shutil.copytree(runs / f"pendulum-{one.variant}-s0", one.path)
+        value = random[one.env] + above[one.env][one.variant][one.given["seed"]]
+        later = "" if one.name == "pendulum-maac-s0" else "120,3,-999,0\n"  # this one was stopped
+        (one.path / "metrics.csv").write_text(f"step,seconds,return,return_std\n80,2,{value},0\n{later}")
+    groups, broken, cut = grouped(planned)
+    assert broken == [] and cut == ["pendulum-maac-s0 ends at step 80 of 120; so MAAC is shown to step 80."]
+    aggregates, said = overall({env: curves for env, curves in groups.items() if env == "pendulum"})
+    assert said == [] and {row["curve"]: float(row["iqm"]) for row in aggregates} == {"MAAC": 1.0, "SAC": 0.25}
+    for one in planned:
+        text = (one.path / "metrics.csv").read_text()
+        (one.path / "metrics.csv").write_text(text.replace("120,3,-999,0\n", ""))
+    aggregates, said = overall(groups)
+    maac, sac = ([float(row[name]) for name in ("runs", "iqm", "low", "high")] for row in aggregates)
+    assert said == [] and maac == pytest.approx([4, 0.625, 0.25, 1.0]) and sac[:2] == [4, 0.625]
+    for one in planned:
+        (one.path / "metrics.csv").write_text("step,seconds,return,return_std\n80,2,-999,0\n")
+    assert overall(groups)[0] == [] and "no curve of pendulum is above random actions" in overall(groups)[1][0]
+
+
+def test_a_curve_whose_runs_share_no_step_is_named(copied: Path, runs: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(runs / "pendulum-sac-s1", copied / "pendulum-sac-s1")
+    (copied / "pendulum-sac-s1" / "metrics.csv").write_text("step,seconds,return,return_std\n39,1,-3,0\n")
+    shutil.copytree(runs / "pendulum-maac-s1", copied / "pendulum-maac-s1")
+    reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "train=false")
+    assert "left away: SAC on pendulum: there is no environment step at which all" in capsys.readouterr().out
+    assert {row["curve"] for row in rows(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
+
+
+def test_runs_without_an_evaluation_so_early_are_named(runs: Path, tmp_path: Path, capsys) -> None:
+    code, _, err = run("reproduce", "figure2", "scale=smoke", f"runs={runs}", "steps=30", "train=false", capsys=capsys)
+    assert code == 2 and "has no evaluation up to step 30." in err and err.count("\n") == 1
+
+
+def test_unsolved_runs_count_as_later_than_all_others(runs: Path, tmp_path: Path) -> None:
+    planned = plan({"sac": ALGORITHMS["sac"]}, {"pendulum": Amount(120, 3)}, SMOKE.changes, tmp_path)
+    for one, solved in zip(planned, ("0.5,1,1", "0,0,1", "0,0,0"), strict=True):
+        shutil.copytree(runs / "pendulum-sac-s0", one.path)
+        lines = [f"{40 * (i + 1)},60,{i},0,{share}" for i, share in enumerate(solved.split(","))]
+        (one.path / "metrics.csv").write_text("step,seconds,return,return_std,solved\n" + "\n".join(lines) + "\n")
+    assert ending(summary("pendulum", "SAC", planned)[-1], planned)[-2] == "120 (2 of 3)"
+    assert ending(summary("pendulum", "SAC", planned[1:])[-1], planned[1:])[-2] == "> 120 (1 of 2)"
 
 
 def test_runs_may_lie_in_a_folder_with_a_space(tmp_path: Path, capsys) -> None:
@@ -160,6 +218,7 @@ def test_a_failing_run_is_named(tmp_path: Path) -> None:
         (["figure2", "envs=pendlum"], "Did you mean 'pendulum'?"),
         (["figure2", "envs=hopper"], "scale=quick does not have env=hopper. Say its steps= and seeds= as well."),
         (["figure3", "steps=10"], "steps= has no meaning for figure3"),
+        (["figure3", "runs=a", "out=b"], "runs= has no meaning for figure3"),
         (["figure2", "train=false"], "no run can be used. there is no run 'runs/reproduce/quick/pendulum-maac-s0'"),
     ],
 )

@@ -84,12 +84,12 @@ def comparisons(tasks: Mapping[str, Curves], out: str | Path) -> None:
 def _draw(curves: Curves, colours: Mapping[str, str], by_step: Any, by_time: Any = None) -> None:
     """The interquartile mean over the runs of a label at the steps that all of them have reached.
 
-    The band is its 95 % bootstrap interval; a single run has one standard deviation over evaluation episodes.
+    The band is its 95 % bootstrap interval over runs; a single run has none. Raises as `at_common_steps` does.
     """
     for label, runs in curves.items():
-        step, returns, spread, seconds = at_common_steps(runs, "return", "return_std", "seconds")
+        step, returns, seconds = at_common_steps(runs, "return", "seconds")
         centre = interquartile_mean(returns)
-        low, high = bootstrap_interval([returns]) if len(runs) > 1 else (centre - spread[0], centre + spread[0])
+        low, high = bootstrap_interval([returns])
         for axis, x in ((by_step, step), (by_time, seconds.mean(0) / 60)):
             if axis is not None:
                 axis.plot(x, centre, color=colours[label], label=f"{label} ({len(runs)})")

@@ -13,12 +13,17 @@ from diffmaac.errors import CheckpointError, SettingError
 
 METRICS = "metrics.csv"
 """The file of a run that has a row for each of its evaluations."""
+EVALUATION = "evaluation.json"
+"""The file of a run that has its evaluation after training, and what it was made with."""
 EVALUATED = ("seconds", "return", "return_std")
 """Numbers that every row has, beside its step."""
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv as text; none where there is no file. Raises CheckpointError where it is damaged."""
+    """The rows of a metrics.csv as text, every cell a number or empty; none where there is no file.
+
+    Raises CheckpointError where it is damaged.
+    """
     if not path.is_file():
         return []
     try:
@@ -26,6 +31,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file))
         for row in rows:
             _ = int(row["step"]), [float(row[name]) for name in EVALUATED]
+            _ = [float(cell) for cell in row.values() if cell != ""]  # of a row too short or too long one is no text
     except (csv.Error, KeyError, TypeError, ValueError) as error:  # ValueError: not UTF-8, too
         raise CheckpointError(f"'{path}' is damaged: not every row has the numbers of an evaluation.") from error
     return rows
@@ -58,6 +64,12 @@ def machine() -> str:
 def circumstances() -> dict[str, str]:
     """What a measurement of runs was made with and on."""
     return {"versions": versions("diffmaac", "torch", "mujoco"), "machine": machine()}
+
+
+def made_with(path: Path) -> dict[str, str]:
+    """The circumstances of the run in `path`, as its evaluation after training has them; empty where it has none."""
+    said = read_json(path / EVALUATION) or {}
+    return {name: said.get(name, "") for name in ("versions", "machine")}
 
 
 def read_json(path: Path) -> Any:

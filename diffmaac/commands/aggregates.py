@@ -1,22 +1,44 @@
 """Runs as numbers: every evaluation, aggregates over the runs of a curve, and where a curve ends."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
+from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean, mean_over_groups
+from diffmaac.errors import SettingError
 from diffmaac.experiments import PlannedRun
 
 Rows = list[dict[str, Any]]
+Groups = Mapping[str, Mapping[str, Sequence[PlannedRun]]]
+"""Task -> curve -> its runs."""
 
 
-def grouped(runs: Sequence[PlannedRun]) -> dict[str, dict[str, list[PlannedRun]]]:
-    """Task -> curve -> its runs."""
+def grouped(runs: Sequence[PlannedRun]) -> tuple[Groups, list[str], list[str]]:
+    """The runs of every curve that can be averaged, a line for each that cannot, and for each run that cuts its own.
+
+    A curve ends where the first of its runs does.
+    """
     groups: dict[str, dict[str, list[PlannedRun]]] = {}
     for run in runs:
         groups.setdefault(run.env, {}).setdefault(run.label, []).append(run)
-    return groups
+    broken, cut = [], []
+    for env, curves in groups.items():
+        for label, same in list(curves.items()):
+            try:
+                last = int(at_common_steps([run.rows() for run in same])[0][-1])
+            except SettingError as error:
+                broken.append(f"{label} on {env}: {error}")
+                del curves[label]
+                continue
+            cut += [
+                f"{run.name} ends at step {int(run.rows()[-1]['step']):,} of {run.steps:,}"
+                + (f"; so {label} is shown to step {last:,}." if len(same) > 1 else ".")
+                for run in same
+                if int(run.rows()[-1]["step"]) + run.settings.report.epoch_steps <= run.steps
+            ]
+    return {env: curves for env, curves in groups.items() if curves}, broken, cut
 
 
 def evaluations(run: PlannedRun) -> Rows:
@@ -32,60 +54,101 @@ def summary(env: str, label: str, runs: Sequence[PlannedRun]) -> Rows:
     return _aggregates(env, label, steps.tolist(), [returns])
 
 
-def overall(groups: Mapping[str, Mapping[str, Sequence[PlannedRun]]]) -> Rows:
-    """Aggregates over all runs of a curve on all tasks, where they end, for the curves that every task has.
+def overall(groups: Groups) -> tuple[Rows, list[str]]:
+    """Aggregates over tasks for the curves that every task has, and a line where there can be none.
 
-    Normalised: on each task 0 is the mean return of the first evaluations, before learning, and 1 the interquartile
-    mean of the best curve.
+    Normalised: on each task 0 is the return of random actions, and 1 the interquartile mean of its best curve, at the
+    last step that all runs of the task have. Tasks count alike.
     """
+    everywhere = set.intersection(*(set(curves) for curves in groups.values()))
     scores: dict[str, list[np.ndarray]] = {}
-    for curves in groups.values():
-        last = {label: np.array([[float(run.rows()[-1]["return"])] for run in runs]) for label, runs in curves.items()}
-        start = np.mean([float(run.rows()[0]["return"]) for runs in curves.values() for run in runs])
-        best = max(float(interquartile_mean(returns)[0]) for returns in last.values())
-        for label, returns in last.items():
-            scores.setdefault(label, []).append((returns - start) / (best - start))
-    everywhere = {label: found for label, found in scores.items() if len(found) == len(groups)}
-    return [row for label, found in everywhere.items() for row in _aggregates("all, normalised", label, ["end"], found)]
+    for env, curves in groups.items():
+        try:
+            steps, returns = at_common_steps([r.rows() for runs in curves.values() for r in runs], "return")
+        except SettingError:
+            return [], [f"no aggregate over tasks: the curves of {env} have no step in common."]
+        ends = np.split(returns[:, -1:], np.cumsum([len(runs) for runs in curves.values()])[:-1])
+        start, best = random_return(env), max(float(interquartile_mean(end)[0]) for end in ends)
+        if best <= start:
+            worse = f"at step {steps[-1]:,} no curve of {env} is above random actions ({start:.4g})"
+            return [], [f"no aggregate over tasks: {worse}."]
+        for label, end in zip(curves, ends, strict=True):
+            if label in everywhere:
+                scores.setdefault(label, []).append((end - start) / (best - start))
+    return [row for label, found in scores.items() for row in _aggregates("all, normalised", label, ["end"], found)], []
+
+
+@functools.cache
+def random_return(env: str) -> float:
+    """The mean return of ten episodes of uniformly random actions."""
+    import torch
+
+    from diffmaac import seeding
+    from diffmaac.task import get_task
+    from diffmaac.training.evaluate import evaluate
+
+    task, generator = get_task(env), seeding.torch_generator(0, "random actions")
+    return float(
+        np.mean(
+            evaluate(
+                task,
+                lambda obs: 2 * torch.rand(len(obs), task.action_size, generator=generator) - 1,
+                episodes=10,
+                seed=0,
+            ).returns
+        )
+    )
 
 
 def _aggregates(env: str, label: str, steps: Sequence[int | str], groups: Sequence[np.ndarray]) -> Rows:
-    """Interquartile mean with its interval, mean and standard deviation over all runs of all `groups` (tasks).
+    """Interquartile mean with its interval, mean and standard deviation over the runs of each of `groups` (tasks).
 
-    `groups` are returns, each (runs, steps).
+    `groups` are returns, each (runs, steps). Of several the means count alike, and there is no standard deviation. A
+    single run says nothing of the spread between runs.
     """
-    found = np.concatenate(groups)
-    columns = (interquartile_mean(found), *bootstrap_interval(groups), found.mean(0), found.std(0))
-    rows: Rows = []
-    for step, *numbers in zip(steps, *columns, strict=True):
-        texts = dict(zip(("iqm", "low", "high", "mean", "std"), (f"{x:.6g}" for x in numbers), strict=True))
-        if len(found) == 1:  # one run says nothing of the spread between runs
-            texts |= {"low": "", "high": "", "std": ""}
-        rows.append({"env": env, "curve": label, "runs": len(found), "step": step, **texts})
-    return rows
+    mean = np.mean([group.mean(0) for group in groups], axis=0)
+    least = min(map(len, groups))
+    std = groups[0].std(0, ddof=1) if least > 1 and len(groups) == 1 else np.full_like(mean, np.nan)
+    low, high = bootstrap_interval(groups) if least > 1 else (np.full_like(mean, np.nan),) * 2
+    columns = {"iqm": mean_over_groups(groups), "low": low, "high": high, "mean": mean, "std": std}
+    return [
+        {"env": env, "curve": label, "runs": sum(map(len, groups)), "step": step}
+        | {name: "" if np.isnan(values[i]) else f"{values[i]:.6g}" for name, values in columns.items()}
+        for i, step in enumerate(steps)
+    ]
 
 
 def ending(last: Mapping[str, Any], runs: Sequence[PlannedRun]) -> list[str]:
-    """One line of the table: where a curve ends."""
-    several = last["runs"] > 1
-    low, high = (f"{float(last[name]):.4g}" if several else "" for name in ("low", "high"))
+    """One line of the table: where a curve ends, which is at the step of `last`; no `runs` for all tasks together."""
     iqm, mean = (f"{float(last[name]):.4g}" for name in ("iqm", "mean"))
+    interval = f" [{float(last['low']):.4g}, {float(last['high']):.4g}]" if last["low"] else ""
+    spread = f" +- {rounded(float(last['std']))}" if last["std"] else ""
     cells = [last["env"], last["curve"], str(last["runs"]), f"{last['step']:,}" if runs else last["step"]]
-    cells += [f"{iqm} [{low}, {high}]" if several else iqm, f"{mean} +- {float(last['std']):.2g}" if several else mean]
-    minutes = [float(run.rows()[-1]["seconds"]) / 60 for run in runs]
-    return [*cells, _solved(runs) if runs else "", f"{np.median(minutes):.1f}" if runs else ""]
+    cells += [iqm + interval, mean + spread]
+    if not runs:
+        return [*cells, "", ""]
+    until = [[row for row in run.rows() if int(row["step"]) <= last["step"]] for run in runs]
+    minutes = np.median([float(rows[-1]["seconds"]) / 60 for rows in until])
+    return [*cells, _solved(until, last["step"]), f"{minutes:.1f}"]
 
 
-def _solved(runs: Sequence[PlannedRun]) -> str:
-    """The median step of the first evaluation whose every episode met the task's criterion, and in how many runs."""
-    rows = [run.rows() for run in runs]
-    if not rows[0][-1].get("solved"):
+def _solved(runs: Sequence[Sequence[Mapping[str, str]]], last: int) -> str:
+    """The median step of the first evaluation whose every episode met the task's criterion, and in how many runs.
+
+    A run without one counts as later than all others.
+    """
+    if not runs[0][-1].get("solved"):
         return ""
-    first = [next((int(row["step"]) for row in x if float(row["solved"]) == 1.0), None) for x in rows]
-    found = [step for step in first if step is not None]
-    return f"{np.median(found):,.0f} ({len(found)} of {len(runs)})" if found else f"none of {len(runs)}"
+    first = [next((float(row["step"]) for row in rows if float(row["solved"]) == 1.0), np.inf) for rows in runs]
+    middle, count = float(np.median(first)), int(np.isfinite(first).sum())
+    return f"{f'{middle:,.0f}' if np.isfinite(middle) else f'> {last:,}'} ({count} of {len(runs)})"
 
 
 def mean_std(values: Sequence[float]) -> str:
     """Mean and standard deviation; of one value, itself."""
-    return f"{np.mean(values):.4g}" + (f" +- {np.std(values):.2g}" if len(values) > 1 else "")
+    return f"{np.mean(values):.4g}" + (f" +- {rounded(float(np.std(values, ddof=1)))}" if len(values) > 1 else "")
+
+
+def rounded(value: float) -> str:
+    """Two significant digits, without an exponent below a million."""
+    return f"{float(f'{value:.2g}'):g}"

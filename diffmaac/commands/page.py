@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffmaac.analysis.record import evaluations, read_json
+from diffmaac.analysis.record import EVALUATION, evaluations, read_json
 from diffmaac.config import GROUPS, check_file, flatten, setting
 from diffmaac.errors import SettingError
-from diffmaac.training.run import EVALUATION, FIGURES, VIDEOS, stored_settings
+from diffmaac.training.run import FIGURES, VIDEOS, stored_settings
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }

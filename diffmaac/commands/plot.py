@@ -1,13 +1,13 @@
 """`diffmaac plot`: learning curves of any runs of one task, against environment steps and against wall time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffmaac.algorithms.table import ALGORITHMS, DEFAULTS
 from diffmaac.config import check_file, flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError
+from diffmaac.presets import resolve
 from diffmaac.training.run import INCIDENTAL
 
 
@@ -26,12 +26,15 @@ class Plotted:
     groups: dict[str, int]
     """Label -> number of runs."""
     broken: list[str]
-    """One line for each run that cannot be read."""
+    """One line for each run, or curve, that cannot be drawn."""
+    noted: list[str]
+    """One line for each curve that ends before one of its runs does, or counts a seed twice."""
 
 
 def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
     """Draws `runs`; those whose settings differ in nothing but the seed become one curve.
 
+    A run named twice counts once.
     Raises SettingError where no run can be read, where runs are of different tasks, or where `out` has no folder.
     """
     from diffmaac.analysis import plots
@@ -40,46 +43,75 @@ def plot(runs: Sequence[str], settings: PlotSettings) -> Plotted:
 
     out = Path(settings.out)
     check_file("out", out, (".png", ".pdf", ".svg"))
-    sound: dict[str, Mapping[str, Any]] = {}
+    sound: dict[Path, Mapping[str, Any]] = {}
     curves, broken = {}, []
-    for run in runs:
+    for run in {Path(run).resolve(): Path(run) for run in runs}.values():
         try:
-            sound[run] = flatten(stored_settings(Path(run)))
-            curves[run] = evaluations(Path(run))
+            given = flatten(stored_settings(run))
+            curves[run] = evaluations(run)
+            sound[run] = given
         except DiffmaacError as error:
-            sound.pop(run, None)
             broken.append(str(error))
-    if not sound:
-        raise SettingError(f"nothing to plot. {' '.join(broken) or 'Name at least one run directory.'}")
+    _check_any(sound, broken)
     tasks = sorted({str(given["env"]) for given in sound.values()})
     if len(tasks) > 1:
         raise SettingError(f"the runs are of different tasks, {', '.join(tasks)}. Plot one task at a time.")
-    labels = tell_apart(list(sound.values()))
-    groups: dict[str, list[Sequence[Mapping[str, str]]]] = {}
-    for run, label in zip(sound, labels, strict=True):
-        groups.setdefault(label, []).append(curves[run])
-    plots.comparison(groups, out, title=tasks[0])
-    return Plotted(out, {label: len(members) for label, members in groups.items()}, broken)
+    groups: dict[str, dict[Path, Sequence[Mapping[str, str]]]] = {}
+    for run, label in zip(sound, tell_apart(list(sound.values())), strict=True):
+        groups.setdefault(label, {})[run] = curves[run]
+    noted: list[str] = []
+    for label, members in list(groups.items()):
+        try:
+            noted += _notes(label, members, [sound[run]["seed"] for run in members])
+        except SettingError as error:
+            broken.append(f"{label}: {error}")
+            del groups[label]
+    _check_any(groups, broken)
+    plots.comparison({label: list(members.values()) for label, members in groups.items()}, out, title=tasks[0])
+    return Plotted(out, {label: len(members) for label, members in groups.items()}, broken, noted)
 
 
-IMPLIED = frozenset({"algorithm", "samples"}.union(*ALGORITHMS.values(), *DEFAULTS.values()))
-"""What need not be said where it differs between algorithms alone, since it follows from them."""
+def _check_any(found: Sized, broken: Sequence[str]) -> None:
+    if not found:
+        raise SettingError(f"nothing to plot. {' '.join(broken) or 'Name at least one run directory.'}")
+
+
+def _notes(label: str, runs: Mapping[Path, Sequence[Mapping[str, str]]], seeds: Sequence[int]) -> list[str]:
+    """What there is to know of a curve. Raises SettingError where its runs have no step in common."""
+    from diffmaac.analysis.statistics import at_common_steps
+
+    last, notes = int(at_common_steps(list(runs.values()))[0][-1]), []
+    further = [str(run) for run, rows in runs.items() if int(rows[-1]["step"]) > last]
+    if further:
+        longer = ", ".join(further)
+        notes.append(f"{label} is drawn to step {last:,}, the last that all its runs have; {longer} goes on.")
+    if len(set(seeds)) < len(seeds):
+        counted = ", ".join(map(str, sorted(seeds)))
+        notes.append(f"{label} has a seed more than once (seeds {counted}): copies of a run?")
+    return notes
 
 
 def tell_apart(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each run the settings that not all share, in words; the algorithm where all share all."""
+    """For each run the settings that not all share, in words; the algorithm where all share all.
+
+    Where algorithms differ, what each run has by its algorithm is not said, and what one has in spite of it is.
+    """
     names = [name for name in settings[0] if name not in INCIDENTAL]
     differing = [name for name in names if len({str(given[name]) for given in settings}) > 1]
     if "algorithm" in differing:
-        said = [name for name in differing if name not in IMPLIED or _differs_within_an_algorithm(name, settings)]
+        pairs = [(given, _usual(given)) for given in settings]
+        odd = {name: {str(given[name]) != str(usual[name]) for given, usual in pairs} for name in names}
+        said = [name for name in names if len(odd[name]) > 1 or (name in differing and True in odd[name])]
         differing = ["algorithm", *said]
     short = {"algorithm": "{}", "dynamics": "{} dynamics"}
     words = [[short.get(name, name + "={}").format(given[name]) for name in differing] for given in settings]
     return [", ".join(w) or str(given["algorithm"]) for w, given in zip(words, settings, strict=True)]
 
 
-def _differs_within_an_algorithm(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    values: dict[str, set[str]] = {}
-    for given in settings:
-        values.setdefault(given["algorithm"], set()).add(str(given[name]))
-    return any(len(found) > 1 for found in values.values())
+def _usual(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a run of which no more is said than task, preset, dynamics and algorithm."""
+    said = {name: given[name] for name in ("algorithm", "preset", "dynamics", "mixed_values")}
+    try:
+        return flatten(resolve(given["env"], said)[1])
+    except SettingError:  # a task of one's own, not registered here
+        return flatten(resolve("double_integrator", said)[1])

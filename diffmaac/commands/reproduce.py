@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,15 @@ import numpy as np
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from diffmaac.analysis.record import circumstances, read_json, write_json, write_table
-from diffmaac.commands.aggregates import Rows, ending, evaluations, grouped, mean_std, overall, summary
+from diffmaac.analysis.record import circumstances, made_with, write_table
+from diffmaac.commands import planned
+from diffmaac.commands.aggregates import Rows, ending, evaluations, grouped, overall, summary
 from diffmaac.commands.report import Report
 from diffmaac.config import flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import ALGORITHMS, FURTHER_ABLATIONS, MAAC, SCALES, Amount, PlannedRun, Variant, make, plan
 from diffmaac.task import get_task
-from diffmaac.training.run import EVALUATION, stored_settings
-
-PLANNING = "planning.json"
-"""What table 1 measured of a run, kept in its directory."""
-PLANNED = ("planner", "step", "episodes", "return", "return_std", "plan_ms", "diverged", "versions", "machine")
+from diffmaac.training.run import stored_settings
 
 
 @dataclass(frozen=True)
@@ -66,28 +63,23 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Report:
     scale, compared = SCALES[settings.scale], experiment == "figure2"
     variants = ALGORITHMS if compared else scale.ablations if experiment == "figure4" else FURTHER_ABLATIONS
     runs, broken = _runs(settings, variants, scale.comparison if compared else scale.ablation)
-    out, groups = settings.out_folder, grouped(runs)
+    out = settings.out_folder
+    groups, apart, cut = grouped(runs)
+    broken += apart
+    _check_any(groups, broken)
     files = [out / f"{experiment}{end}" for end in (".png", ".csv", "_summary.csv", ".yaml")]
     drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
     plots.comparisons(drawn, files[0])
-    write_table(files[1], [row for run in runs for row in evaluations(run)])
+    write_table(files[1], [row for run in runs if run.label in groups.get(run.env, ()) for row in evaluations(run)])
     summaries = {(env, label): summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
-    together = overall(groups) if len(groups) > 1 else []
+    together, said = overall(groups) if len(groups) > 1 else ([], [])
     write_table(files[2], [*(row for rows in summaries.values() for row in rows), *together])
     _write_settings(files[3], runs)
-    header = [
-        "task",
-        "curve",
-        "runs",
-        "steps",
-        "return: IQM [95 %]",
-        "mean +- std",
-        "solved at step",
-        "wall time [min]",
-    ]
+    header = ["task", "curve", "runs", "steps", "return: IQM [bootstrap 95 %]", "mean +- std", "solved at step"]
+    header.append("wall time [min]")
     cells = [ending(rows[-1], groups[env][label]) for (env, label), rows in summaries.items()]
     cells += [ending(row, []) for row in together]
-    return _report(experiment, out, header, cells, broken, files)
+    return _report(experiment, out, header, cells, broken, files, [*cut, *said])
 
 
 def _figure3(experiment: str, settings: ReproduceSettings) -> Report:
@@ -95,15 +87,16 @@ def _figure3(experiment: str, settings: ReproduceSettings) -> Report:
     from diffmaac.commands.gradient_error import GradientErrorSettings, measure
 
     for name in ("variants", "steps", "jobs", "train", "runs"):
-        if getattr(settings, name) != getattr(ReproduceSettings(), name) and (name != "runs" or not settings.out):
+        if getattr(settings, name) != getattr(ReproduceSettings(), name):
             raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it away.")
     out, given = settings.out_folder, dict(SCALES[settings.scale].gradient_error)
     given |= {"seeds": settings.seeds} if settings.seeds else {}
     given |= {"env": settings.envs or "double_integrator"}
-    report = measure("", GradientErrorSettings(**given, out=str(out)))
+    measured = GradientErrorSettings(**given, out=str(out))
+    report = measure("", measured)
     files = [Path(shutil.move(file, out / f"{experiment}{file.suffix}")) for file in report.files]
     files.append(out / f"{experiment}.yaml")
-    _dump(files[-1], {"gradient-error": given})
+    _dump(files[-1], {"gradient-error": {k: v for k, v in dataclasses.asdict(measured).items() if k != "out"}})
     return Report(report.table, report.lines, files)
 
 
@@ -114,55 +107,15 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Report:
     rows: Rows = []
     for run in runs:
         try:
-            for found in _planned(run, scale.episodes):  # not every task has a criterion, so columns are named
-                same = {name: found.get(name, "") for name in PLANNED}
-                rows.append({"env": run.env, "seed": run.given["seed"], **same})
+            rows += planned.with_and_without(run, scale.episodes)
         except DiffmaacError as error:
             broken.append(str(error))
     _check_any(rows, broken)
     out = settings.out_folder
     files = [out / f"{experiment}.csv", out / f"{experiment}.yaml"]
     write_table(files[0], rows)
-    _write_settings(files[1], runs)
-    ms = f"planning [ms a step, {scale.episodes} episodes at once]"
-    header = ["task", "", "runs", "return: mean +- std over runs", ms, "diverged"]
-    cells = []
-    for env, planner in dict.fromkeys((row["env"], row["planner"]) for row in rows):
-        same = [row for row in rows if (row["env"], row["planner"]) == (env, planner)]
-        returns = [row["return"] for row in same]
-        milliseconds = [row["plan_ms"] for row in same if row["plan_ms"] != ""]
-        cells.append([env, {"none": "MAAC", "cem": "MAAC + MPC"}[planner], str(len(same)), mean_std(returns)])
-        cells[-1] += [
-            f"{np.median(milliseconds):.1f}" if milliseconds else "",
-            str(sum(row["diverged"] for row in same)),
-        ]
-    return _report(experiment, out, header, cells, broken, files)
-
-
-def _planned(run: PlannedRun, episodes: int) -> Rows:
-    """The run's policy and its planner from the same start states; measured once, then read.
-
-    Raises SettingError where the run's checkpoint is at another step than the one wanted.
-    """
-    from diffmaac.commands.evaluate import EvaluateSettings, evaluate_run
-
-    kept = run.path / PLANNING
-    rows = read_json(kept)
-    if rows and all((row["step"], row["episodes"]) == (run.steps, episodes) for row in rows):
-        return rows
-    rows = []
-    for planner in ("none", "cem"):
-        report = evaluate_run(str(run.path), EvaluateSettings(planner=planner, episodes=episodes))
-        if report.step != run.steps:
-            raise SettingError(
-                f"'{run.path}' has its checkpoint at step {report.step}; it cannot be evaluated at step {run.steps}."
-                f" Give steps={report.step}, or another runs=."
-            )
-        row = {"planner": planner, "step": report.step, "episodes": episodes, **report.evaluation.metrics()}
-        row |= {"plan_ms": "" if report.plan_ms is None else round(report.plan_ms, 2), "diverged": report.diverged}
-        rows.append(row | circumstances())
-    write_json(kept, rows)
-    return rows
+    _write_settings(files[1], runs, {"planner": planned.PLANNER})
+    return _report(experiment, out, *planned.lines(rows, scale.episodes), broken, files)
 
 
 TIMED = ("model", "optimisation", "imagination", "environment")
@@ -184,7 +137,7 @@ def _table2(experiment: str, settings: ReproduceSettings) -> Report:
         parts = {name: sum(float(row.get(f"seconds_{name}") or 0) for row in learning) for name in TIMED}
         row: dict[str, Any] = {"env": run.env, "algorithm": run.variant, "seed": run.given["seed"], "steps": steps}
         row |= {f"{name}_s": round(1000 * total / steps, 2) for name, total in parts.items()}
-        rows.append(row | {"total_s": round(1000 * sum(parts.values()) / steps, 2)} | _made_with(run))
+        rows.append(row | {"total_s": round(1000 * sum(parts.values()) / steps, 2)} | made_with(run.path))
     _check_any(rows, broken)
     out = settings.out_folder
     files = [out / f"{experiment}.csv", out / f"{experiment}.yaml"]
@@ -235,20 +188,14 @@ def _runs(
     return runs, broken
 
 
-def _check_any(found: Sequence[object], broken: Sequence[str]) -> None:
+def _check_any(found: Sized, broken: Sequence[str]) -> None:
     if not found:
         raise SettingError(f"no run can be used. {' '.join(broken)}")
 
 
-def _made_with(run: PlannedRun) -> dict[str, str]:
-    """What the run itself was made with, as its evaluation after training says; empty where it says nothing."""
-    said = read_json(run.path / EVALUATION) or {}
-    return {name: said.get(name, "") for name in ("versions", "machine")}
-
-
-def _write_settings(path: Path, runs: Sequence[PlannedRun]) -> None:
-    """The complete settings of every curve on every task, as its runs have them."""
-    settings: dict[str, Any] = {}
+def _write_settings(path: Path, runs: Sequence[PlannedRun], more: Mapping[str, Any] | None = None) -> None:
+    """The complete settings of every curve on every task, as its runs have them, and `more`."""
+    settings: dict[str, Any] = {**(more or {})}
     for run in runs:
         curves = settings.setdefault(run.env, {})
         if run.variant not in curves:
@@ -268,15 +215,16 @@ def _report(
     cells: Sequence[Sequence[str]],
     broken: Sequence[str],
     files: list[Path],
+    more: Sequence[str] = (),
 ) -> Report:
-    """The table, on the screen and as Markdown."""
+    """The table, on the screen and as Markdown; below it a line for each of the `broken` runs, and `more`."""
     page = out / f"{experiment}.md"
     lines = [header, ["---"] * len(header), *cells]
-    left_away = [f"left away: {line}" for line in broken]
-    page.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines) + "".join(f"\n{x}\n" for x in left_away))
+    below = [*(f"left away: {line}" for line in broken), *more]
+    page.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines) + "".join(f"\n{x}\n" for x in below))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in header:
         table.add_column(name.replace("[", "\\["), no_wrap=True)
     for line in cells:
         table.add_row(*(cell.replace("[", "\\[") for cell in line))
-    return Report(table, left_away, [*files, page])
+    return Report(table, below, [*files, page])

@@ -19,7 +19,6 @@ from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import Evaluation, evaluate
 
 CONFIG, CHECKPOINT, FIGURES, VIDEOS = "config.yaml", "checkpoint", "figures", "videos"
-EVALUATION = "evaluation.json"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
 """Settings that can be given together with ``resume=``; the others are part of what the run is."""
 
