@@ -160,6 +160,7 @@ def test_the_aggregate_over_tasks_is_of_known_numbers(runs: Path, tmp_path: Path
     aggregates, said = overall(groups)
     maac, sac = ([float(row[name]) for name in ("runs", "iqm", "low", "high")] for row in aggregates)
     assert said == [] and maac == pytest.approx([4, 0.625, 0.25, 1.0]) and sac[:2] == [4, 0.625]
+    assert all(low <= iqm <= high for _, iqm, low, high in (maac, sac))
     for one in planned:
         (one.path / "metrics.csv").write_text("step,seconds,return,return_std\n80,2,-999,0\n")
     assert overall(groups)[0] == [] and "no curve of pendulum is above random actions" in overall(groups)[1][0]

@@ -26,18 +26,18 @@ def grouped(runs: Sequence[PlannedRun]) -> tuple[Groups, list[str], list[str]]:
     broken, cut = [], []
     for env, curves in groups.items():
         for label, same in list(curves.items()):
+            rows = [run.rows() for run in same]
             try:
-                last = int(at_common_steps([run.rows() for run in same])[0][-1])
+                last = int(at_common_steps(rows)[0][-1])
             except SettingError as error:
                 broken.append(f"{label} on {env}: {error}")
                 del curves[label]
                 continue
-            cut += [
-                f"{run.name} ends at step {int(run.rows()[-1]['step']):,} of {run.steps:,}"
-                + (f"; so {label} is shown to step {last:,}." if len(same) > 1 else ".")
-                for run in same
-                if int(run.rows()[-1]["step"]) + run.settings.report.epoch_steps <= run.steps
-            ]
+            shown = f"; so {label} is shown to step {last:,}." if len(same) > 1 else "."
+            for run, found in zip(same, rows, strict=True):
+                end = int(found[-1]["step"])
+                if end + run.settings.report.epoch_steps <= run.steps:
+                    cut.append(f"{run.name} ends at step {end:,} of {run.steps:,}{shown}")
     return {env: curves for env, curves in groups.items() if curves}, broken, cut
 
 
@@ -88,16 +88,11 @@ def random_return(env: str) -> float:
     from diffmaac.training.evaluate import evaluate
 
     task, generator = get_task(env), seeding.torch_generator(0, "random actions")
-    return float(
-        np.mean(
-            evaluate(
-                task,
-                lambda obs: 2 * torch.rand(len(obs), task.action_size, generator=generator) - 1,
-                episodes=10,
-                seed=0,
-            ).returns
-        )
-    )
+
+    def act(obs: torch.Tensor) -> torch.Tensor:
+        return 2 * torch.rand(len(obs), task.action_size, generator=generator) - 1
+
+    return evaluate(task, act, episodes=10, seed=0).metrics()["return"]
 
 
 def _aggregates(env: str, label: str, steps: Sequence[int | str], groups: Sequence[np.ndarray]) -> Rows:
