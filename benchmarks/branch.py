@@ -3,8 +3,8 @@
     python benchmarks/branch.py RUN more=2000 updates_per_step=4
 
 Trains `more` environment steps under runs/branches/ (a finished branch is read, one that was stopped goes on), on one
-thread, and puts its evaluations, after the last ones of the run itself, into docs/results/branches.csv. Step sizes
-cannot be changed so: they come with the state of the optimisers.
+thread, and puts its evaluations, after the last ones of the run itself, into docs/results/branches.csv. What a
+checkpoint holds cannot be changed so: sizes of networks, the temperature, the random streams.
 """
 
 import csv
@@ -15,28 +15,36 @@ from typing import Any
 
 import torch
 
-from diffmaac.analysis.record import circumstances, evaluations, write_table
+from diffmaac.analysis.record import METRICS, circumstances, evaluations, write_table
+from diffmaac.api import finish
 from diffmaac.config import parse_words, read_file
+from diffmaac.errors import SettingError
 from diffmaac.presets import resolve
 from diffmaac.training import Trainer
-from diffmaac.training.run import CONFIG, write_settings
+from diffmaac.training.run import CHECKPOINT, CONFIG, write_settings
 
 BRANCHES, TABLE = Path("runs/branches"), Path("docs/results/branches.csv")
+HELD = {"seed", "initial_alpha", "hidden", "critics", "members", "model_hidden", "env", "algorithm"}
 NUMBERS = ("step", "seconds", "return", "return_std", "q")
 
 
 def grow(run: Path, more: int, changes: dict[str, Any]) -> Path:
     """Trains the branch, or goes on with it, and returns its directory."""
-    stored, last = read_file(run / CONFIG), int(evaluations(run)[-1]["step"]) + more
-    path = BRANCHES / "-".join([run.name, *(f"{name}={value}" for name, value in changes.items())])
-    given = {**stored, "steps": last, "epoch_steps": more // 4, **changes, "out": str(path)}
-    if not path.exists():
-        shutil.copytree(run, path)
-    if int(evaluations(path)[-1]["step"]) < last:
+    if held := sorted(HELD & changes.keys()):
+        raise SettingError(f"{held[0]}= comes with the checkpoint: a branch cannot change it.")
+    stored, start = read_file(run / CONFIG), int(evaluations(run)[-1]["step"])
+    path = BRANCHES / "-".join([f"{run.name}-{start}", *(f"{name}={value}" for name, value in changes.items())])
+    given = {**stored, "steps": start + more, "epoch_steps": more // 4, **changes, "out": str(path)}
+    if not path.exists():  # the run's own evaluation and figures are not the branch's
+        shutil.copytree(run / CHECKPOINT, path / CHECKPOINT)
+        for name in (CONFIG, METRICS):
+            shutil.copy2(run / name, path / name)
+    if int(evaluations(path)[-1]["step"]) < start + more:
         trainer = Trainer(*resolve(stored["env"], given))
         trainer.restore(path)
         write_settings(path, trainer.settings)
         trainer.train()
+        finish(trainer)
     return path
 
 

@@ -30,8 +30,9 @@ from diffmaac.analysis.record import (
     write_json,
     write_table,
 )
-from diffmaac.analysis.statistics import bootstrap_interval, interquartile_mean
+from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
 from diffmaac.config import Settings, parse_words
+from diffmaac.errors import SettingError
 from diffmaac.experiments import ALGORITHMS, SCALES, Amount, PlannedRun, plan
 from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import evaluate
@@ -93,20 +94,21 @@ def main(words: list[str]) -> None:
         path = run.folder / f"{run.env}-{PEER}-s{run.given['seed']}" / METRICS
         if given["train"]:
             train(run, path)
-        for label, found in (("diffmaac", run.rows()), (PEER, read_metrics(path))):
+        if not run.done():
+            raise SettingError(f"{run.path} is missing or too short. `diffmaac reproduce figure2` makes it.")
+        theirs = [row for row in read_metrics(path) if int(row["step"]) <= run.steps]
+        for label, found in (("diffmaac", run.rows()), (PEER, theirs)):
             curves[label].append(found)
             numbers = [{name: row[name] for name in ("step", "seconds", "return", "return_std")} for row in found]
             head = {"env": run.env, "library": label, "seed": run.given["seed"]}
             said = made_with(run.path if label == "diffmaac" else path.parent)
             rows += [{**head, **row, **said} for row in numbers]
     write_table(RESULTS / "sac_peer.csv", rows)
-    curves = {label: [found for found in runs if found] for label, runs in curves.items()}
-    comparisons({given["env"]: {label: runs for label, runs in curves.items() if runs}}, RESULTS / "sac_peer.png")
-    for label, runs in curves.items():
-        last = np.array([float(found[-1]["return"]) for found in runs])
-        if len(last):
-            low, high = bootstrap_interval([last])
-            print(f"{label}: {interquartile_mean(last):.0f} [{low:.0f}, {high:.0f}] of {len(last)} runs")
+    comparisons({given["env"]: curves}, RESULTS / "sac_peer.png")
+    steps, returns = at_common_steps([run for runs in curves.values() for run in runs], "return")
+    for label, last in zip(curves, np.split(returns[:, -1], len(curves)), strict=True):
+        low, high = bootstrap_interval([last])
+        print(f"{label} at {steps[-1]}: {interquartile_mean(last):.0f} [{low:.0f}, {high:.0f}] of {len(last)} runs")
 
 
 if __name__ == "__main__":

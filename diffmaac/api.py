@@ -61,7 +61,7 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
     """The trainer that `train` runs: settings checked, run directory made or checkpoint read."""
     given = dict(given)
     if "config" in given:
-        given = {**read_file(given.pop("config")), **given}
+        given = {**read_file(str(given.pop("config"))), **given}
     resume = given.pop("resume", None)
     if resume is None:
         task, settings = resolve(env if env is not None else given.get("env", "pendulum"), given)
@@ -71,7 +71,7 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
         trainer.begin(create_directory(settings))
         write_settings(trainer.folder, settings)
         return trainer
-    folder = Path(resume)
+    folder = Path(str(resume))  # the command line reads a name of digits as a number
     task, settings = read_settings(folder, given, env)
     use_machine(settings)
     trainer = Trainer(task, settings)

@@ -149,7 +149,7 @@ def train_command(words: Words = None) -> None:
     from diffmaac.api import finish, prepare
 
     given = parse_words(words or [])
-    trainer = prepare(given.pop("env", None), given)
+    trainer = prepare(str(given.pop("env")) if "env" in given else None, given)
     out = Console(stderr=True)
     out.print(f"run directory: {trainer.folder}", highlight=False)
     try:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -279,6 +280,7 @@ def to_yaml(settings: Settings) -> str:
 
 def _convert_one(f: dataclasses.Field, value: Any) -> Any:
     name, choices = f.name, f.metadata["choices"]
+    value = value.item() if isinstance(value, np.generic) else value
     if value in f.metadata["words"]:
         return value
     if isinstance(value, bool) and "true" in choices:  # YAML reads the word `true` as a boolean
@@ -328,15 +330,17 @@ def _check_together(settings: Settings) -> None:
             f"actor_batch_size={agent.actor_batch_size}: must be at most batch_size={agent.batch_size}, "
             "because the actor starts from states of the critic's batch."
         )
+    for name, pair in (("rollout_length", data.rollout_length), ("rollout_ramp", data.rollout_ramp)):
+        if len(pair) != 2 or pair[0] > pair[1]:
+            raise SettingError(f"{name}={pair}: must be two numbers, the first not above the second.")
     if data.imagined_states < data.rollout_length[-1]:
         raise SettingError(
             f"imagined_states={data.imagined_states}: must be at least the longest rollout, {data.rollout_length[-1]}."
         )
     if agent.horizon == "auto" and not agent.auto_horizons:
         raise SettingError("auto_horizons=[]: horizon=auto needs at least one to choose, for example [0,1,2,4,8].")
-    for name, pair in (("rollout_length", data.rollout_length), ("rollout_ramp", data.rollout_ramp)):
-        if len(pair) != 2 or pair[0] > pair[1]:
-            raise SettingError(f"{name}={pair}: must be two numbers, the first not above the second.")
+    if agent.horizon == "auto" and agent.critics == 1:
+        raise SettingError("critics=1: horizon=auto weighs how far critics disagree, and needs at least 2.")
 
 
 def _type_name(f: dataclasses.Field) -> str:

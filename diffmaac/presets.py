@@ -24,6 +24,8 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     "quick/true": {"samples": 1, "actor_batch_size": 64, "actor_every": 2, "imagined_states": 10_000},
 }
 """Changes to the defaults. "quick" is sized for two cores; "quick/true" adds what differs for the true dynamics."""
+OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip"})
+"""What of "quick/true" makes a policy gradient through the truth affordable and tame; for no other is it wanted."""
 
 
 def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
@@ -40,6 +42,8 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     through_truth = derivatives == "true" and uses_dynamics({**given, **fixed})
     keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if through_truth else [])
     layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
+    if {**given, **fixed}.get("horizon") == 0 and {**given, **fixed}.get("actor_objective") != "svg":
+        layers = [{name: value for name, value in layer.items() if name not in OF_THE_GRADIENT} for layer in layers]
     for name, value in fixed.items():
         if name in given and given[name] != value:
             raise SettingError(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from diffmaac.errors import SettingError
 from diffmaac.types import Transition
 
 
@@ -15,7 +16,12 @@ class Replay:
     def __init__(self, capacity: int, obs_size: int, action_size: int, device: torch.device | str = "cpu"):
         self.capacity = capacity
         self._widths = [obs_size, action_size, 1, 1, obs_size, 1]
-        self._rows = torch.zeros(capacity, sum(self._widths), device=device)
+        try:
+            self._rows = torch.zeros(capacity, sum(self._widths), device=device)
+        except RuntimeError as error:  # torch's allocator has no error of its own
+            raise SettingError(
+                f"a replay of {capacity} transitions does not fit into memory. Give smaller steps= or imagined_states=."
+            ) from error
         self._added = 0
 
     def __len__(self) -> int:
@@ -53,9 +59,14 @@ class Replay:
         return {"rows": self._rows[: len(self)], "added": self._added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self._rows[: state["rows"].shape[0]] = state["rows"]
-        self._added = state["added"]
+        """The inverse of `state_dict`; of a replay of another capacity the newest rows that fit, oldest first."""
+        rows, added = state["rows"], state["added"]
+        if added > len(rows) and len(rows) != self.capacity:  # a ring that has closed, of another size
+            rows, added = rows.roll(-(added % len(rows)), 0), len(rows)
+        if len(rows) > self.capacity:
+            rows, added = rows[-self.capacity :], self.capacity
+        self._rows[: len(rows)] = rows
+        self._added = added
 
     def _split(self, rows: Tensor) -> Transition:
         obs_t, action_t, reward_t, discount_tp1, obs_tp1, log_prob_t = rows.split(self._widths, -1)

@@ -98,7 +98,7 @@ class Task:
         return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
     def check(self) -> None:
-        """Raises TaskError where start states or reward cannot be used, saying what came back."""
+        """Raises TaskError where start states, reward or `terminated` cannot be used, saying what came back."""
         rng = np.random.default_rng(0)
         states = [self.reset(rng) for _ in range(4)]
         coordinates = self.system.coordinates
@@ -113,23 +113,30 @@ class Task:
         action = torch.tensor(rng.uniform(-1, 1, (4, self.action_size)), dtype=torch.float32)
         # The environment asks for one reward, an update for a batch, STEVE for a batch of each member.
         for shape in ((), (4,), (2, 4)):
-            self._check_reward(obs[0].expand(*shape, -1), action[0].expand(*shape, -1), shape)
-        self._check_reward(obs, action, (4,))
-
-    def _check_reward(self, obs: Tensor, action: Tensor, batch: tuple[int, ...]) -> None:
-        asked = f"reward must map obs {(*batch, self.obs_size)} and action {(*batch, self.action_size)}"
-        try:
-            reward = self.reward(obs, action)
-        except (IndexError, RuntimeError, TypeError) as error:
-            raise TaskError(f"task '{self.name}': {asked} to a tensor of shape {batch}, but fails: {error}") from error
-        if not isinstance(reward, Tensor) or reward.shape != batch:
-            got = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
-            raise TaskError(
-                f"task '{self.name}': {asked} to a tensor of shape {batch}, got {got}. "
-                "Index with [..., i] and sum over the last dimension."
-            )
+            given = {"obs": obs[0].expand(*shape, -1), "action": action[0].expand(*shape, -1)}
+            self._check_map("reward", self.reward, given)
+            if self.terminated is not None:
+                self._check_map("terminated", self.terminated, {"obs": given["obs"]}, torch.bool)
+        reward = self.reward(obs, action)
         if not torch.isfinite(reward).all():
             raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")
+
+    def _check_map(
+        self, name: str, function: Callable[..., Tensor], given: dict[str, Tensor], dtype: torch.dtype | None = None
+    ) -> None:
+        """Raises TaskError where `function` does not map (*batch, size) tensors to one of (*batch), and of `dtype`."""
+        batch = tuple(given["obs"].shape[:-1])
+        said = " and ".join(f"{kind} {tuple(x.shape)}" for kind, x in given.items())
+        asked = f"task '{self.name}': {name} must map {said} to a tensor of shape {batch}"
+        asked += f" and type {dtype}" if dtype else ""
+        try:
+            found = function(*given.values())
+        except (IndexError, RuntimeError, TypeError) as error:
+            raise TaskError(f"{asked}, but fails: {error}") from error
+        right = isinstance(found, Tensor) and found.shape == batch and dtype in (None, found.dtype)
+        if not right:
+            got = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+            raise TaskError(f"{asked}, got {got}. Index with [..., i] and reduce over the last dimension.")
 
 
 _REGISTRY: dict[str, Callable[[], Task]] = {}
@@ -150,6 +157,6 @@ def get_task(env: "str | Task") -> Task:
     if isinstance(env, Task):
         return env
     factories = {**importlib.import_module("diffmaac_envs").FACTORIES, **_REGISTRY}
-    if env not in factories:
+    if not isinstance(env, str) or env not in factories:
         raise SettingError(unknown("env", env, factories))
     return factories[env]()

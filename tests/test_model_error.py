@@ -190,6 +190,10 @@ def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
     starts = batch(64)[0].float()
     found = gradient_spread(loop(policy, twins, models), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
     assert found[0] < 1e-10 < found[1] < found[2]
+    # True values with the models' derivatives: the members differ in these alone.
+    mixed = MixedDynamics(truth, models)
+    found = gradient_spread(loop(policy, twins, mixed), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
+    assert found[0] < 1e-10 < found[1] < found[2]
 
 
 def test_horizon_auto_chooses_logs_and_resumes(tmp_path) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from diffmaac import seeding
 from diffmaac.config import ModelSettings
-from diffmaac.dynamics import LearnedDynamics, LinearDynamics
+from diffmaac.dynamics import LearnedDynamics, LinearDynamics, Noise
 from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen
 from diffmaac.objectives import (
     ClosedLoop,
@@ -168,6 +168,24 @@ def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
     torch.testing.assert_close(extra["log_prob_t"], l0.detach())
 
 
+def some_terminate(obs):
+    """Episodes with s_0 < 0 have terminated: about half of a batch."""
+    return 0.9 * (obs[..., 0] >= 0).to(obs.dtype)
+
+
+def test_each_samples_episode_ends_by_itself(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 2), start()
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, some_terminate), obs, noise, ALPHA)
+    a0, l0 = policy.sample(obs, noise.policy[0])
+    s1 = linear.step(obs, a0)
+    a1, l1 = policy.sample(s1, noise.policy[1])
+    s2 = linear.step(s1, a1)
+    a2, l2 = policy.sample(s2, noise.policy[2])
+    last = reward(s1, a1) - ALPHA * l1 + some_terminate(s2) * (critics(s2, a2).amin(0) - ALPHA * l2)
+    assert len(some_terminate(s1).unique()) == 2
+    torch.testing.assert_close(loss, -(reward(obs, a0) - ALPHA * l0 + some_terminate(s1) * last).mean())
+
+
 def test_nothing_counts_after_termination(policy, critics, linear):
     noise, obs = noise_in_double(linear, 2), start()
     loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, lambda s: 0 * s[..., 0]), obs, noise, ALPHA)
@@ -226,6 +244,39 @@ def test_steve_candidates_written_out(policy, critics, linear):
         expected = batch.reward_t + 0.9 * (reward(batch.obs_tp1, a1) - ALPHA * l1)
         expected = expected + 0.81 * (critics(s2, a2) - ALPHA * l2)
     torch.testing.assert_close(values[1, 0], expected)
+
+
+def test_steve_candidates_of_an_ensemble_written_out(policy, critics, ensemble):
+    """Two model steps: each member goes its own way on its own noise, and episodes end where they end."""
+    batch, noise = transition(), sample_steve_noise(ensemble, 2, BATCH, (OBS, ACTION), generator(5))
+    noise = noise._replace(policy=noise.policy.double(), model=noise.model.double())
+    loop = ClosedLoop(policy, critics, ensemble, reward, some_terminate)
+    with torch.no_grad():
+        values = steve_candidates(loop, batch, noise, ALPHA)
+        for m in range(3):
+
+            def step(obs, action, h, m=m):
+                return ensemble.step(obs, action, Noise(torch.full((BATCH,), m), noise.model[h, m]))
+
+            a1, l1 = policy.sample(batch.obs_tp1, noise.policy[0])
+            s2 = step(batch.obs_tp1, a1, 0)
+            a2, l2 = policy.sample(s2, noise.policy[1])
+            s3 = step(s2, a2, 1)
+            a3, l3 = policy.sample(s3, noise.policy[2])
+            last = reward(s2, a2) - ALPHA * l2 + some_terminate(s3) * (critics(s3, a3) - ALPHA * l3)
+            first = reward(batch.obs_tp1, a1) - ALPHA * l1
+            expected = batch.reward_t + 0.9 * (first + some_terminate(s2) * last)
+            torch.testing.assert_close(values[2, m], expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_steve_weights_of_known_variances(scale):
+    """Variances 0.25 and 2.25 in any units, floor half of their mean: weights as 1/0.875 to 1/2.875."""
+    T = scale * torch.tensor([[[0.0, 1.0]], [[4.0, 7.0]]]).permute(0, 2, 1)[..., None]  # (horizon, member, critic, 1)
+    target, metrics = steve_target(T, 0.5)
+    weight = (1 / 0.875) / (1 / 0.875 + 1 / 2.875)
+    assert float(metrics["steve_weight_0"]) == pytest.approx(weight)
+    assert float(target) == pytest.approx(scale * (weight * 0.5 + (1 - weight) * 5.5))
 
 
 def test_steve_does_not_collapse_onto_one_step(policy, critics, ensemble):
@@ -334,6 +385,27 @@ def test_svg_of_fresh_transitions_is_the_pathwise_objective_of_one_step(which, p
     pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(written_out, parameters), strict=True)
     for found, wanted in pairs:
         torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_svg_ends_where_the_episode_ends_and_clips_adjoints(policy, critics, linear):
+    loop = ClosedLoop(policy, critics, linear, reward, some_terminate)
+    noise, batch = just_taken(linear, policy)
+    inferred = infer_svg_noise(loop, batch, generator(8))._replace(policy_tp1=noise.policy[1])
+
+    def loss_and_gradient(adjoint_clip):
+        loss, _ = svg_loss(loop, frozen(policy), batch, inferred, ALPHA, 10.0, adjoint_clip)
+        return loss.detach(), flat_gradient(loss, policy)
+
+    (plain, gradient), (same, loose), (clipped, tight) = (loss_and_gradient(clip) for clip in (0.0, 1e6, 0.5))
+    with torch.no_grad():
+        a0, l0 = policy.sample(batch.obs_t, noise.policy[0])
+        a1, l1 = policy.sample(batch.obs_tp1, noise.policy[1])
+        value = critics(batch.obs_tp1, a1).amin(0) - ALPHA * l1
+        expected = reward(batch.obs_t, a0) - ALPHA * l0 + some_terminate(batch.obs_tp1) * value
+    torch.testing.assert_close(plain, -expected.mean(), rtol=1e-9, atol=1e-9)
+    assert torch.equal(plain, same) and torch.equal(plain, clipped)
+    torch.testing.assert_close(loose, gradient)
+    assert not torch.allclose(tight, gradient, rtol=0.05)
 
 
 def test_a_frozen_policy_follows_its_original_and_has_no_gradient(policy):

@@ -11,6 +11,7 @@ from diffmaac import cli, get_task, seeding
 from diffmaac.analysis.lqr import riccati
 from diffmaac.config import ModelSettings, PlanSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
+from diffmaac.dynamics.base import Noise
 from diffmaac.errors import DivergenceError
 from diffmaac.nn import Critics, LinearGaussianPolicy, SquashedGaussianPolicy
 from diffmaac.objectives import ClosedLoop
@@ -26,11 +27,11 @@ def reward(obs, action):
     return -obs[..., 0].square() - 0.1 * obs[..., 1].square() - 0.1 * action.square().sum(-1)
 
 
-def discount(obs):
+def undiscounted(obs):
     return torch.ones_like(obs[..., 0])
 
 
-def make(dynamics, policy, critics, **settings) -> CrossEntropyPlanner:
+def make(dynamics, policy, critics, discount=undiscounted, **settings) -> CrossEntropyPlanner:
     loop = ClosedLoop(policy, critics, dynamics, reward, discount)
     return CrossEntropyPlanner(loop, PlanSettings(**settings), generator(1))
 
@@ -63,9 +64,14 @@ def test_with_the_optimal_critic_the_plan_is_the_optimum(steps: int, linear) -> 
 
 
 def test_values_are_the_discounted_sum_written_out(linear) -> None:
+    """Episodes with s_0 < 0 have terminated."""
+
+    def discount(obs):
+        return 0.9 * (obs[..., 0] >= 0)
+
     policy = SquashedGaussianPolicy(2, 1, [8], generator())
     critics = Critics(2, 1, [8], generator(2))
-    planner = make(linear, policy, critics, candidates=3, plan_horizon=2)
+    planner = make(linear, policy, critics, discount, candidates=3, plan_horizon=2)
     obs = torch.randn(2, 2, generator=generator(3))
     sequences = 2 * torch.rand(2, 2, 3, 1, generator=generator(4)) - 1
     with torch.no_grad():
@@ -75,8 +81,9 @@ def test_values_are_the_discounted_sum_written_out(linear) -> None:
                 first, second = sequences[0, i, j][None], sequences[1, i, j][None]
                 middle = linear.step(obs[i : i + 1], first, None)
                 last = linear.step(middle, second, None)
-                value = reward(obs[i : i + 1], first) + reward(middle, second)
-                value = value + critics(last, policy.mode(last)).amin(0)
+                after = critics(last, policy.mode(last)).amin(0)
+                rest = reward(middle, second) + discount(last) * after
+                value = reward(obs[i : i + 1], first) + discount(middle) * rest
                 torch.testing.assert_close(found[i, j], value[0])
 
 
@@ -103,6 +110,30 @@ def test_learned_dynamics_serve_and_plans_repeat() -> None:
     obs = torch.randn(4, 2, generator=generator(3))
     plans = [make(dynamics, policy, critics, candidates=32)(obs) for _ in range(2)]
     assert torch.equal(*plans) and plans[0].shape == (4, 1) and plans[0].abs().max() <= 1
+
+
+class Noisy(LinearDynamics):
+    """Adds Gaussian noise to every step."""
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def sample_noise(self, batch, generator):
+        return Noise(torch.zeros(batch, dtype=torch.long), torch.randn(batch, 2, generator=generator))
+
+    def step(self, obs, action, noise=None):
+        assert noise is not None
+        return super().step(obs, action, None) + 0.05 * noise.gaussian
+
+
+def test_noise_of_the_dynamics_does_not_move_the_plan() -> None:
+    """By certainty equivalence the optimum is that without noise; a plan for one draw of it would scatter by 0.3."""
+    K, critic = optimal()
+    noisy = Noisy(get_task("double_integrator").system)  # type: ignore[arg-type]
+    planner = make(noisy, LinearGaussianPolicy(K, torch.tensor([0.5])), critic, candidates=512, iterations=8)
+    obs = torch.tensor([[0.2, 0.1]]).expand(16, -1)
+    np.testing.assert_allclose(planner(obs), -obs @ K.T, atol=0.05)
 
 
 class Fragile(LinearDynamics):

@@ -136,6 +136,21 @@ def test_a_reward_that_cannot_be_used_is_named(reward, message):
 
 
 @pytest.mark.parametrize(
+    "terminated, message",
+    [
+        (lambda obs: obs[0] > 5, "terminated must map"),
+        (lambda obs: obs[..., :1].abs() > 5, r"got \(1,\) of torch.bool"),
+        (lambda obs: 1.0 * (obs[..., 0] > 5), "got .* of torch.float32"),
+        (lambda obs: (obs[..., 0] > 5).any(), r"shape \(4,\) .*, got \(\)"),
+        (lambda obs: False, "got bool"),
+    ],
+)
+def test_a_termination_that_cannot_be_used_is_named(terminated, message):
+    with pytest.raises(TaskError, match=message):
+        dataclasses.replace(get_task("pendulum"), terminated=terminated).check()
+
+
+@pytest.mark.parametrize(
     "xml, message",
     [
         ("<mujoco><worldbody><body></mujoco>", "does not parse"),

@@ -339,6 +339,46 @@ def test_the_replay_is_a_ring():
         replay.add(Transition(*(torch.zeros(4, *shape) for shape in ((1,), (1,), (), (), (1,), ()))))
 
 
+@pytest.mark.parametrize(("capacity", "kept"), [(3, [2, 3, 4]), (5, [2, 3, 4]), (2, [3, 4])])
+def test_a_replay_of_another_capacity_takes_up_the_newest_rows(capacity, kept):
+    def row(i):
+        return Transition(*(torch.full(shape, float(i)) for shape in ((1, 1), (1, 1), (1,), (1,), (1, 1), (1,))))
+
+    full = Replay(3, 1, 1)
+    for i in range(5):
+        full.add(row(i))
+    other = Replay(capacity, 1, 1)
+    other.load_state_dict(full.state_dict())
+    assert other.all().obs_t[:, 0].tolist() == kept
+    for i in (5, 6, 7, 8):
+        other.add(row(i))
+    assert other.all().obs_t[:, 0].tolist() == [*kept, 5, 6, 7, 8][-capacity:]
+
+
+def test_a_replay_beyond_memory_is_refused():
+    with pytest.raises(SettingError, match=r"does not fit into memory\. Give smaller steps="):
+        Replay(10**15, 1, 1)
+
+
+def test_a_checkpoint_under_other_settings_has_their_horizon_and_step_sizes(tmp_path):
+    prepare("double_integrator", {**TINY, "horizon": 2, "out": str(tmp_path / "run")})
+    changed = {
+        "horizon": 1,
+        "actor_lr": 1e-5,
+        "critic_lr": 2e-5,
+        "alpha_lr": 3e-5,
+        "model_lr": 4e-5,
+        "weight_decay": 0.5,
+    }
+    trainer = Trainer(*resolve("double_integrator", {**TINY, **changed}))
+    trainer.restore(tmp_path / "run")
+    agent, model = trainer.agent, trainer.model
+    assert agent.horizon == 1 and model is not None
+    optimizers = (agent._policy_optimizer, agent._critic_optimizer, agent._alpha_optimizer, model._optimizer)
+    groups = [optimizer.param_groups[0] for optimizer in optimizers]
+    assert [group["lr"] for group in groups] == [1e-5, 2e-5, 3e-5, 4e-5] and groups[3]["weight_decay"] == 0.5
+
+
 def test_rollouts_grow_along_the_ramp(tmp_path):
     settings = {**TINY, "rollout_length": [1, 5], "rollout_ramp": [40, 80], "out": str(tmp_path / "run")}
     trainer = prepare("double_integrator", settings)
@@ -348,9 +388,14 @@ def test_rollouts_grow_along_the_ramp(tmp_path):
     assert lengths == [1, 1, 3, 5, 5]
 
 
-def test_sac_is_the_same_whatever_the_dynamics():
-    sac = [resolve("half_cheetah", {"algorithm": "sac", "dynamics": d})[1].agent for d in ("learned", "true")]
-    assert sac[0] == sac[1]
+@pytest.mark.parametrize(
+    "words",
+    [{"algorithm": name} for name in ("sac", "mbpo", "steve")] + [{"horizon": 0}],
+    ids=lambda w: str(*w.values()),
+)
+def test_without_a_gradient_through_them_the_dynamics_change_nothing_of_the_agent(words):
+    agents = [resolve("half_cheetah", {**words, "dynamics": d})[1].agent for d in ("learned", "true")]
+    assert agents[0] == agents[1]
 
 
 def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):
@@ -366,12 +411,12 @@ def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):
 
 
 def test_the_actor_and_its_critic_see_mixed_batches(tmp_path):
+    """Real transitions first, a quarter of the batch; imagined ones start from real states and end elsewhere."""
     trainer = prepare("double_integrator", {**TINY, "real_ratio": 0.25, "out": str(tmp_path / "run")})
     trainer.train(progress=False)
-    real = {tuple(row) for row in trainer.replay.all().obs_t.tolist()}
+    real = {tuple(row) for row in trainer.replay.all().obs_tp1.tolist()}
     batch = trainer._sample(16)
-    assert batch.obs_t.shape == (16, 2) and len(trainer.imagined) > 0
-    assert sum(tuple(row) in real for row in batch.obs_tp1[:4].tolist() + batch.obs_t[:4].tolist()) >= 4
+    assert [tuple(row) in real for row in batch.obs_tp1.tolist()] == [True] * 4 + [False] * 12
 
 
 @pytest.mark.parametrize("task", task_names())

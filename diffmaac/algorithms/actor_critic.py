@@ -11,7 +11,7 @@ from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.config import AgentSettings
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.errors import DivergenceError
-from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen
+from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen, restore_optimizer
 from diffmaac.objectives import (
     ClosedLoop,
     critic_loss,
@@ -104,8 +104,10 @@ class ActorCritic:
 
     def _svg(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
         """As `_pathwise`, through the replayed transition."""
-        noise = infer_svg_noise(self.loop, transition, self._noise)
-        loss, extra = svg_loss(self.loop, self._frozen_policy, transition, noise, alpha, self.settings.importance_clip)
+        s, noise = self.settings, infer_svg_noise(self.loop, transition, self._noise)
+        loss, extra = svg_loss(
+            self.loop, self._frozen_policy, transition, noise, alpha, s.importance_clip, s.adjoint_clip
+        )
         with torch.no_grad():  # the replayed actions are those of older policies
             fresh = torch.randn(transition.action_t.shape, generator=self._noise, device=self._noise.device)
             _, log_prob_t = self.policy.sample(transition.obs_t, fresh)
@@ -117,7 +119,7 @@ class ActorCritic:
         Returns the estimated relative error of each, and the choice.
         """
         s = self.settings
-        spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise)
+        spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise, s.adjoint_clip)
         self.horizon = s.auto_horizons[int(spread.argmin())]
         errors = {f"gradient_error_{h}": x for h, x in zip(s.auto_horizons, spread.sqrt(), strict=True)}
         return {**errors, "horizon": torch.tensor(float(self.horizon))}
@@ -142,16 +144,18 @@ class ActorCritic:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`; step sizes and a fixed horizon are those of the settings."""
         self.policy.load_state_dict(state["policy"])
         self.critics.load_state_dict(state["critics"])
         self.target_critics.load_state_dict(state["target_critics"])
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
-        self.horizon = state.get("horizon", self.horizon)
-        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self._critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self._alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        if self.settings.horizon == "auto":
+            self.horizon = state.get("horizon", self.horizon)
+        s = self.settings
+        restore_optimizer(self._policy_optimizer, state["policy_optimizer"], lr=s.actor_lr)
+        restore_optimizer(self._critic_optimizer, state["critic_optimizer"], lr=s.critic_lr)
+        restore_optimizer(self._alpha_optimizer, state["alpha_optimizer"], lr=s.alpha_lr)
 
     def _discount(self, obs_tp1: Tensor) -> Tensor:
         return self.task.discount(obs_tp1, self.settings.gamma)

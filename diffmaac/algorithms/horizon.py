@@ -18,6 +18,7 @@ def gradient_spread(
     horizons: Sequence[int],
     alpha: Float[Tensor, ""],
     generator: torch.Generator,
+    adjoint_clip: float = 0.0,
 ) -> Float[Tensor, " horizons"]:
     """An estimate of the squared relative error of grad J_H, for each H of `horizons`:
 
@@ -28,7 +29,7 @@ def gradient_spread(
     which takes the part of their errors that is their own down to 1/M. V_critics is the variance of mean_m g_mi over
     the `critics` Q-functions, which all learn from the same targets. Short horizons inherit the critics' disagreement
     undiscounted, long ones the models' compounded; Lemma 4.1 (arXiv 2005.08068) balances the same two, with constants
-    that need the truth.
+    that need the truth. `adjoint_clip` is that of the updates.
 
     Critics that learn from the same targets resemble each other, so what they share of error is not seen.
     """
@@ -39,11 +40,11 @@ def gradient_spread(
     spreads = []
     for horizon in horizons:
         gradients = []
-        for member in range(dynamics.members if horizon else 1):
+        for member in range(dynamics.noise_members if horizon else 1):
             steps = tuple(_of_member(step, member) for step in noise.dynamics[:horizon])
             cut = PathwiseNoise(noise.policy[: horizon + 1], steps)
-            one_member = [flat_gradient(pathwise_loss(one, obs_t, cut, alpha)[0], policy) for one in loops]
-            gradients.append(torch.stack(one_member))
+            losses = [pathwise_loss(one, obs_t, cut, alpha, adjoint_clip)[0] for one in loops]
+            gradients.append(torch.stack([flat_gradient(loss, policy) for loss in losses]))
         found = torch.stack(gradients)  # (members, critics, parameters)
         error = _variance(found.mean(1)) / len(found) + _variance(found.mean(0))
         spreads.append(error / found.mean((0, 1)).square().sum())

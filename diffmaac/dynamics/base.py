@@ -28,6 +28,11 @@ class AbstractDynamics(abc.ABC):
         """1 for true dynamics, M for an ensemble."""
 
     @property
+    def noise_members(self) -> int:
+        """Among how many members `Noise.member` chooses: those that differ in value or derivative."""
+        return self.members
+
+    @property
     @abc.abstractmethod
     def stochastic(self) -> bool:
         """Whether a transition draws noise."""

@@ -13,6 +13,7 @@ from diffmaac.config import ModelSettings
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.dynamics.ensemble import GaussianEnsemble
 from diffmaac.errors import DivergenceError
+from diffmaac.nn import restore_optimizer
 
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly: whether transition i is held out depends on i alone, in every fit."""
@@ -143,9 +144,10 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
         return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`; step size and weight decay are those of the settings."""
+        s = self.settings
         self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self._optimizer, state["optimizer"], lr=s.model_lr, weight_decay=s.weight_decay)
 
     def _descend(self, x: Tensor, y: Tensor) -> None:
         loss = self.network.loss(x, y)

@@ -27,6 +27,10 @@ class MixedDynamics(AbstractDynamics):
         return self.values.members
 
     @property
+    def noise_members(self) -> int:
+        return max(self.values.members, self.derivatives.members)
+
+    @property
     def stochastic(self) -> bool:
         return self.values.stochastic or self.derivatives.stochastic
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffmaac.dynamics.base import Noise
 from diffmaac.nn import AbstractPolicy
 from diffmaac.objectives.loop import ClosedLoop, lower_bound
+from diffmaac.objectives.pathwise import clip_adjoint
 from diffmaac.types import Transition
 
 
@@ -47,6 +48,7 @@ def svg_loss(
     noise: SvgNoise,
     alpha: Float[Tensor, ""],
     importance_clip: float,
+    adjoint_clip: float = 0.0,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The negative of SVG(1)'s objective with replay (arXiv 1510.09142, algorithm 2), in its soft form:
 
@@ -57,7 +59,7 @@ def svg_loss(
     noise inferred from it, xi the model's noise inferred from the state that followed, and w the importance weight of
     the action. pi' is `frozen_policy`, the same policy without gradients: as in the paper, V is a function of the state
     that does not move with the policy, so the gradient is that of one action and one model step. `pathwise_loss` with
-    H = 1 has the same value (w = 1) and differentiates the second action too.
+    H = 1 has the same value (w = 1) and differentiates the second action too. `adjoint_clip` is as it is there.
 
     Returns the loss and {"importance": the mean weight, 1 where the policy would have acted as was acted}.
     """
@@ -69,6 +71,8 @@ def svg_loss(
     action_t, log_prob_t = policy.sample(obs_t, eta)
     weight = importance_weights(log_prob_t.detach(), transition.log_prob_t, importance_clip)
     obs_tp1 = dynamics.step(obs_t, action_t, noise.dynamics)
+    if adjoint_clip > 0:
+        obs_tp1 = clip_adjoint(obs_tp1, adjoint_clip)
     action_tp1, log_prob_tp1 = frozen_policy.sample(obs_tp1, noise.policy_tp1)
     value_tp1 = lower_bound(critics(obs_tp1, action_tp1)) - alpha * log_prob_tp1
     value_t = reward(obs_t, action_t) - alpha * log_prob_t + discount(obs_tp1) * value_tp1

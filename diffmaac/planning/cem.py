@@ -21,8 +21,12 @@ class CrossEntropyPlanner:
 
         sum_{t<T} gamma^t r(s_t, a_t) + gamma^T min_i Q_i(s_T, mode(s_T)),
 
-    all candidates of a state on the same noise of the dynamics. The next call's first candidates contain the plan so
-    far, moved on by one step. A candidate that diverges ranks last; `diverged` counts them since the start.
+    through the dynamics' mean: without its Gaussian noise, and, of an ensemble, each step by one member, the same for
+    all candidates of a state and drawn anew for each iteration. A draw of the noise that all candidates shared would
+    be known to the plan, whose first action would answer to what is not going to happen.
+
+    The next call's first candidates contain the plan so far, moved on by one step. A candidate that diverges ranks
+    last; `diverged` counts them since the start.
     """
 
     def __init__(self, loop: ClosedLoop, settings: PlanSettings, generator: torch.Generator):
@@ -39,15 +43,14 @@ class CrossEntropyPlanner:
         A plan is the mean of its elites; where all candidates of a state diverge, it is the policy's mode there.
         """
         s = self._settings
-        noise = self._dynamics_noise(len(obs))
-        candidates = self._policys_own(obs, noise)
+        candidates = self._policys_own(obs)
         if self._plan is not None and self._plan.shape[1] == len(obs):
             moved_on = torch.cat([self._plan[1:], candidates[-1:, :, 0]])
             candidates[:, :, 0] = moved_on
         count = max(1, round(s.elites * s.candidates))
         mean, mode = candidates[:, :, 0], self._loop.policy.mode(obs)
         for iteration in range(s.iterations):
-            value, best = self.values(obs, candidates, noise).topk(count, dim=1)
+            value, best = self.values(obs, candidates, self._members_drawn(len(obs))).topk(count, dim=1)
             elites = candidates.gather(2, best[None, ..., None].expand(len(candidates), -1, -1, candidates.shape[-1]))
             mean, std = _moments(elites, torch.isfinite(value), mode)
             if iteration + 1 < s.iterations:
@@ -78,15 +81,13 @@ class CrossEntropyPlanner:
         self.diverged += int((~alive).sum())
         return torch.where(alive, total, -torch.inf).view(batch, candidates)
 
-    def _policys_own(
-        self, obs: Tensor, noise: tuple[Noise | None, ...]
-    ) -> Float[Tensor, "steps batch candidates action"]:
+    def _policys_own(self, obs: Tensor) -> Float[Tensor, "steps batch candidates action"]:
         """Actions of the stochastic policy along its own rollouts."""
         s = self._settings
         state = obs.repeat_interleave(s.candidates, 0)
         alive = torch.ones_like(state[:, 0], dtype=torch.bool)
         actions = []
-        for step_noise in noise:
+        for step_noise in self._members_drawn(len(obs)):
             normal = self._normal((len(state), self._loop.policy.action_size))
             action = self._loop.policy.sample(state, normal)[0].clamp(-1.0, 1.0)
             actions.append(action.view(len(obs), s.candidates, -1))
@@ -101,11 +102,16 @@ class CrossEntropyPlanner:
         finite = torch.isfinite(after).all(1)
         return torch.where(finite[:, None], after, state), alive & finite
 
-    def _dynamics_noise(self, batch: int) -> tuple[Noise | None, ...]:
-        """For each step one noise a state, the same for all its candidates."""
-        repeats = self._settings.candidates
-        drawn = (self._dynamics.sample_noise(batch, self._generator) for _ in range(self._settings.plan_horizon))
-        return tuple(n and Noise(*(column.repeat_interleave(repeats, 0) for column in n)) for n in drawn)
+    def _members_drawn(self, batch: int) -> tuple[Noise | None, ...]:
+        """For each step a member for each state, the same for all its candidates; no Gaussian noise."""
+        s, noises = self._settings, []
+        for _ in range(s.plan_horizon):
+            drawn = self._dynamics.sample_noise(batch, self._generator)
+            if drawn is not None:
+                member, gaussian = (column.repeat_interleave(s.candidates, 0) for column in drawn)
+                drawn = Noise(member, torch.zeros_like(gaussian))
+            noises.append(drawn)
+        return tuple(noises)
 
     def _normal(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
