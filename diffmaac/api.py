@@ -1,5 +1,6 @@
 """The same words as on the command line, from Python."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from diffmaac.analysis.record import EVALUATION, circumstances, write_json
 from diffmaac.config import Settings, read_file
-from diffmaac.presets import resolve
+from diffmaac.presets import resolve, without_effect
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
 from diffmaac.training.run import (
@@ -21,6 +22,8 @@ from diffmaac.training.run import (
     write_settings,
 )
 from diffmaac.training.trainer import Trainer
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def train(env: str | Task | None = None, *, progress: bool = True, **given: Any)
 
     `env` is a task's name or a Task; every other setting is given by its name (``diffmaac train --help`` lists them),
     or in a YAML file with ``config=path``. Raises SettingError, TaskError or CheckpointError for input that cannot be
-    used, DivergenceError where training turns non-finite (the last checkpoint is then on disk).
+    used, DivergenceError where training turns non-finite (the last checkpoint is then on disk). A setting that has no
+    effect beside the others is named by a warning in the log.
     """
     trainer = prepare(env, given)
     trainer.train(progress)
@@ -67,6 +71,8 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
         task, settings = resolve(env if env is not None else given.get("env", "pendulum"), given)
         use_machine(settings)
         task.check()
+        for line in without_effect(settings, given):
+            _LOGGER.warning(line)
         trainer = Trainer(task, settings)
         trainer.begin(create_directory(settings))
         write_settings(trainer.folder, settings)

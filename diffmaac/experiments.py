@@ -18,7 +18,7 @@ from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.presets import resolve
 from diffmaac.training.run import CHECKPOINT, CONFIG, INCIDENTAL, stored_settings
 
-log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
         except DiffmaacError as error:
             errors[run.name] = str(error)
     if missing:
-        log.info("%d of %d runs are to be trained, %d at a time", len(missing), len(runs), jobs)
+        _LOGGER.info("%d of %d runs are to be trained, %d at a time", len(missing), len(runs), jobs)
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         for (run, _), error in zip(missing, pool.map(lambda both: _train(*both), missing), strict=True):
             if error:
@@ -235,5 +235,7 @@ def _train(run: PlannedRun, words: Iterable[str]) -> str:
         return f"{run.name} stopped with exit code {status}: {said[-1] if said else 'it said nothing'} (see {output})"
     rows = run.rows()
     minutes = (time.perf_counter() - start) / 60
-    log.info("%s: trained in %.1f min, return %.4g at step %s", run.name, minutes, float(rows[-1]["return"]), run.steps)
+    _LOGGER.info(
+        "%s: trained in %.1f min, return %.4g at step %s", run.name, minutes, float(rows[-1]["return"]), run.steps
+    )
     return ""

@@ -1,10 +1,11 @@
 """From what the user says to complete settings: preset, then the task's own, then the algorithm's, then the user's."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diffmaac.algorithms.table import ALGORITHMS, DEFAULTS, uses_dynamics
-from diffmaac.config import Settings, assemble, convert, default_of, flatten
+from diffmaac.config import ModelSettings, Settings, assemble, convert, default_of, flatten
 from diffmaac.errors import SettingError
 from diffmaac.task import Task, get_task
 
@@ -59,3 +60,28 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
             )
         settings = assemble(flatten(settings), {"samples": 1})
     return task, settings
+
+
+def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:
+    """A line for each setting of `given` that nothing in a run of `settings` reads, saying why.
+
+    That is no mistake, since algorithms are compared on equal words; but a sweep over such a setting is one run.
+    """
+    run, agent = settings.run, settings.agent
+    model = [f.name for f in dataclasses.fields(ModelSettings)] + ["log_model_error"]
+    imagination = ["real_ratio", "imagined_states", "imagine_every", "imagined_keep", "rollout_length", "rollout_ramp"]
+    differentiated = agent.horizon != 0 or agent.actor_objective == "svg"
+    rules = [
+        (not uses_dynamics(flatten(settings)), f"algorithm={run.algorithm} has no dynamics here", ["dynamics", *model]),
+        (run.dynamics == "true", "dynamics=true has no model to fit", model),
+        (run.dynamics != "mixed", f"dynamics={run.dynamics}", ["mixed_values"]),
+        (settings.data.data == "real", "data=real", imagination),
+        (agent.critic_target == "td", "critic_target=td", ["steve_horizon", "steve_floor"]),
+        (agent.actor_objective != "svg", "replayed actions are not weighed", ["importance_clip"]),
+        (not differentiated, "horizon=0 differentiates no dynamics", ["adjoint_clip"]),
+        (agent.horizon != "auto", f"horizon={agent.horizon}", ["auto_horizons"]),
+        (not agent.entropy, "entropy=false", ["initial_alpha", "alpha_lr", "target_entropy"]),
+    ]
+    reasons = {name: why for holds, why, names in reversed(rules) if holds for name in names}
+    values = flatten(settings)
+    return [f"{name}={values[name]} has no effect: {reasons[name]}." for name in given if name in reasons]
