@@ -9,7 +9,7 @@ import torch
 
 from diffmaac.analysis.record import EVALUATION, circumstances, write_json
 from diffmaac.config import Settings, read_file
-from diffmaac.presets import resolve, without_effect
+from diffmaac.presets import remarks, resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
 from diffmaac.training.run import (
@@ -71,7 +71,7 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
         task, settings = resolve(env if env is not None else given.get("env", "pendulum"), given)
         use_machine(settings)
         task.check()
-        for line in without_effect(settings, given):
+        for line in remarks(settings, given):
             _LOGGER.warning(line)
         trainer = Trainer(task, settings)
         trainer.begin(create_directory(settings))

@@ -1,7 +1,9 @@
 """The command line: the same words as in Python, errors in one line."""
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -252,7 +254,11 @@ def reproduce_command(experiment: Annotated[str, typer.Argument(metavar="EXPERIM
     """Makes a figure or table of the paper."""
     from diffmaac.commands.reproduce import reproduce
 
-    report = reproduce(experiment, parse_command(ReproduceSettings, words or []))
+    try:
+        report = reproduce(experiment, parse_command(ReproduceSettings, words or []))
+    except KeyboardInterrupt:
+        typer.echo("diffmaac: stopped. The same command goes on from here.", err=True)
+        raise typer.Exit(130) from None
     _show(report.table, report.lines, report.files)
 
 
@@ -293,7 +299,12 @@ def _said_aloud() -> Iterator[None]:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """The entry point. A DiffmaacError, or a file that cannot be used, becomes one line and exit code 2."""
+    """The entry point. A DiffmaacError, or a file that cannot be used, becomes one line and exit code 2.
+
+    A termination is an interruption, so that a command stops its children and says how to go on.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _said_aloud():
             app(args=list(arguments) if arguments is not None else None)

@@ -213,23 +213,39 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
             errors[run.name] = str(error)
     if missing:
         _LOGGER.info("%d of %d runs are to be trained, %d at a time", len(missing), len(runs), jobs)
+    children: set[subprocess.Popen] = set()
+
+    def train(both: tuple[PlannedRun, list[str]]) -> str:
+        return _train(*both, children)
+
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        for (run, _), error in zip(missing, pool.map(lambda both: _train(*both), missing), strict=True):
-            if error:
-                errors[run.name] = error
+        try:
+            for (run, _), error in zip(missing, pool.map(train, missing), strict=True):
+                if error:
+                    errors[run.name] = error
+        except BaseException:  # stopped: no training goes on without the process that asked for it
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(children):
+                child.terminate()
+            raise
     return [run for run in runs if run.name not in errors], list(errors.values())
 
 
-def _train(run: PlannedRun, words: Iterable[str]) -> str:
-    """Trains one run; its output goes to <run>.log. Returns what went wrong in one line, empty where nothing did."""
+def _train(run: PlannedRun, words: Iterable[str], children: set[subprocess.Popen]) -> str:
+    """Trains one run; its output goes to <run>.log, its process into `children` while it lives.
+
+    Returns what went wrong in one line, empty where nothing did.
+    """
     run.folder.mkdir(parents=True, exist_ok=True)
     output = run.folder / f"{run.name}.log"
     command = [sys.executable, "-m", "diffmaac.cli", "train", *words]
     start = time.perf_counter()
     with output.open("a") as file:
-        status = subprocess.run(
-            command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-        ).returncode
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        children.add(child)
+        status = child.wait()
+        children.remove(child)
     if status:
         said = output.read_text().strip().splitlines()
         return f"{run.name} stopped with exit code {status}: {said[-1] if said else 'it said nothing'} (see {output})"

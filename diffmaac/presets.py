@@ -62,20 +62,31 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     return task, settings
 
 
-def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:
-    """A line for each setting of `given` that nothing in a run of `settings` reads, saying why.
+def usual(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run of which no more is said than task, preset, dynamics and algorithm are those of `given`."""
+    said = {name: given[name] for name in ("algorithm", "preset", "dynamics", "mixed_values")}
+    try:
+        return flatten(resolve(given["env"], said)[1])
+    except SettingError:  # a task of one's own, not registered here
+        return flatten(resolve("double_integrator", said)[1])
+
+
+def remarks(settings: Settings, given: Iterable[str]) -> list[str]:
+    """A line for each setting of `given` that is not the usual and that nothing in a run of `settings` reads.
 
     That is no mistake, since algorithms are compared on equal words; but a sweep over such a setting is one run.
+    And a line where all steps are random ones.
     """
-    run, agent = settings.run, settings.agent
+    run, agent, data = settings.run, settings.agent, settings.data
     model = [f.name for f in dataclasses.fields(ModelSettings)] + ["log_model_error"]
     imagination = ["real_ratio", "imagined_states", "imagine_every", "imagined_keep", "rollout_length", "rollout_ramp"]
     differentiated = agent.horizon != 0 or agent.actor_objective == "svg"
     rules = [
-        (not uses_dynamics(flatten(settings)), f"algorithm={run.algorithm} has no dynamics here", ["dynamics", *model]),
+        (not uses_dynamics(flatten(settings)), f"algorithm={run.algorithm} has no dynamics here", model),
         (run.dynamics == "true", "dynamics=true has no model to fit", model),
         (run.dynamics != "mixed", f"dynamics={run.dynamics}", ["mixed_values"]),
-        (settings.data.data == "real", "data=real", imagination),
+        (data.data == "real", "data=real", imagination),
+        (len(set(data.rollout_length)) == 1, f"rollout_length={data.rollout_length} does not grow", ["rollout_ramp"]),
         (agent.critic_target == "td", "critic_target=td", ["steve_horizon", "steve_floor"]),
         (agent.actor_objective != "svg", "replayed actions are not weighed", ["importance_clip"]),
         (not differentiated, "horizon=0 differentiates no dynamics", ["adjoint_clip"]),
@@ -83,5 +94,9 @@ def without_effect(settings: Settings, given: Iterable[str]) -> list[str]:
         (not agent.entropy, "entropy=false", ["initial_alpha", "alpha_lr", "target_entropy"]),
     ]
     reasons = {name: why for holds, why, names in reversed(rules) if holds for name in names}
-    values = flatten(settings)
-    return [f"{name}={values[name]} has no effect: {reasons[name]}." for name in given if name in reasons]
+    values, others = flatten(settings), usual(flatten(settings))
+    idle = [name for name in given if name in reasons and values[name] != others[name]]
+    lines = [f"{name}={values[name]} has no effect: {reasons[name]}." for name in idle]
+    if run.steps <= data.random_steps:
+        lines.append(f"steps={run.steps}: nothing is learned before the {data.random_steps} steps of random_steps=.")
+    return lines

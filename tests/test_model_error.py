@@ -278,14 +278,15 @@ def test_gradient_error_of_a_run(short_run, tmp_path, capsys, rollout: int) -> N
     assert (float(rows["true", 2]["l2"]) > 0) == (rollout > 0)
 
 
-def run_of(algorithm: str, dynamics: str, folder) -> str:
-    settings = {"env": "double_integrator", "algorithm": algorithm, "dynamics": dynamics, "steps": 40}
+def run_of(algorithm: str, dynamics: str, folder, steps: int = 40) -> str:
+    settings = {"env": "double_integrator", "algorithm": algorithm, "dynamics": dynamics, "steps": steps}
     settings |= {"random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "tensorboard": False}
-    return str(diffmaac.train(out=str(folder / f"{algorithm}-{dynamics}"), progress=False, **settings).path)
+    return str(diffmaac.train(out=str(folder / f"{algorithm}-{dynamics}-{steps}"), progress=False, **settings).path)
 
 
 def test_bad_input_is_one_line(short_run, tmp_path, capsys) -> None:
     sac, through_truth = run_of("sac", "learned", tmp_path), run_of("maac", "true", tmp_path)
+    young = run_of("maac", "learned", tmp_path, steps=20)
     cases = {
         f"gradient-error {short_run} horizons=-1": "whole numbers from 0 on",
         f"gradient-error {short_run} horizons=0.5": "whole numbers from 0 on",
@@ -298,6 +299,10 @@ def test_bad_input_is_one_line(short_run, tmp_path, capsys) -> None:
         "gradient-error no/such/run": "is not a run directory",
         f"model-error {sac}": "has no learned model",
         f"model-error {short_run} states=0": "at least 1",
+        f"model-error {young}": "was never fitted",
+        f"gradient-error {young} horizons=0": "was never fitted",
+        f"gradient-error {short_run} gamma=0.5": "gamma=0.5 is a setting of env=",
+        "gradient-error env=double_integrator samples=2": "samples=2 is a setting of a run",
     }
     for command, message in cases.items():
         with pytest.raises(SystemExit) as stop:

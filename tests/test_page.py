@@ -65,8 +65,10 @@ def test_the_page_holds_all_it_shows(finished: Path) -> None:
     assert "<td>optimisation</td>" in text and "<td>ensemble</td>" in text
 
 
-def test_a_damaged_evaluation_is_left_away(finished: Path) -> None:
-    (finished / EVALUATION).write_text('{"return": 1')
+@pytest.mark.parametrize("text", ['{"return": 1', '{"step": 300}', "[1]", "7"])
+def test_a_damaged_evaluation_is_left_away(text: str, finished: Path) -> None:
+    (finished / EVALUATION).write_text(text)
+    (finished / "figures" / "model_error.csv").write_text("" if text == "7" else "member,eps_f\n0\n")
     app(["report", str(finished)], standalone_mode=False)
     assert "evaluation after training" not in (finished / "report.html").read_text()
 

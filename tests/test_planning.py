@@ -203,7 +203,7 @@ def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
         assert "return over 1 episodes" in out and "ms for 1 episodes at once; 0 candidates diverged" in out
     diffmaac.train(**{**words, "steps": 30}, out=str(tmp_path / "young"))
     for name, said, given in (
-        ("sac", "has no model to plan with", plan),
+        ("sac", "has no learned model", plan),
         ("young", "was never fitted", plan),
         ("maac", "candidates=8 is the planner's, and none is asked for", plan[1:]),
         ("maac", "dynamics=true is the planner's", ["dynamics=true"]),

@@ -1,5 +1,6 @@
 """Aggregates against known numbers, and `diffmaac plot` on runs made here."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,7 @@ def test_a_run_of_a_task_of_ones_own_is_drawn(runs: Path, tmp_path: Path) -> Non
     assert (tmp_path / "c.svg").stat().st_size > 10_000
 
 
+NOT_FINITE = re.compile(r"^(\d+,[^,]*,)[^,]*", re.MULTILINE)  # the third column, return
 DAMAGES = {
     "config cut between groups": ("config.yaml", lambda path: path.write_text(path.read_text().split("model:")[0])),
     "config cut within a group": ("config.yaml", lambda path: path.write_text(path.read_text().split("  tau")[0])),
@@ -140,6 +142,7 @@ DAMAGES = {
         lambda path: path.write_text(path.read_text().rstrip().rpartition(",")[0]),
     ),
     "metrics are not text": ("metrics.csv", lambda path: path.write_bytes(b"\xff\xfe\n\xff")),
+    "metrics are not finite": ("metrics.csv", lambda path: path.write_text(NOT_FINITE.sub(r"\1inf", path.read_text()))),
     "metrics are empty": ("metrics.csv", lambda path: path.write_text("")),
 }
 

@@ -2,6 +2,9 @@
 
 import csv
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,9 +79,12 @@ def test_table1_takes_tasks_with_and_without_a_criterion(runs: Path, tmp_path: P
     before = kept.read_text()
     reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=pendulum", "seeds=1", "steps=120")
     assert kept.read_text() == before  # it is read
-    kept.write_text(before.replace('"candidates": 256', '"candidates": 8'))
-    reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=pendulum", "seeds=1", "steps=120")
-    assert '"candidates": 256' in kept.read_text()  # of another planner it is measured again
+    stale = before.replace('"candidates": 256', '"candidates": 8'), before.replace('"revision": 2', '"revision": 1')
+    for text in (*stale, "[1, 2]", '{"a": 1}'):  # of another planner, or damaged: it is measured again
+        assert text != before
+        kept.write_text(text)
+        reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=pendulum", "seeds=1", "steps=120")
+        assert '"candidates": 256' in kept.read_text() and '"revision": 2' in kept.read_text()
 
 
 def test_table2_sums_the_parts(runs: Path, tmp_path: Path) -> None:
@@ -210,6 +216,20 @@ def test_a_failing_run_is_named(tmp_path: Path) -> None:
     assert "stopped at environment step" in broken[0] and "\n" not in broken[0]
 
 
+def test_a_termination_stops_the_trainings(tmp_path: Path) -> None:
+    words = ["reproduce", "figure2", "envs=pendulum", "variants=sac", "seeds=2", "jobs=2", f"runs={tmp_path}"]
+    parent = subprocess.Popen([sys.executable, "-m", "diffmaac.cli", *words], stderr=subprocess.PIPE, text=True)
+    logs = [tmp_path / f"pendulum-sac-s{seed}.log" for seed in range(2)]
+    while not all(log.is_file() and "run directory" in log.read_text() for log in logs):
+        assert parent.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)  # into the training itself
+    parent.terminate()
+    _, error = parent.communicate(timeout=60)
+    assert parent.returncode == 130 and "diffmaac: stopped. The same command goes on from here." in error
+    assert all("diffmaac: stopped. Go on with" in log.read_text() for log in logs)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -220,7 +240,8 @@ def test_a_failing_run_is_named(tmp_path: Path) -> None:
         (["figure2", "envs=hopper"], "scale=quick does not have env=hopper. Say its steps= and seeds= as well."),
         (["figure3", "steps=10"], "steps= has no meaning for figure3"),
         (["figure3", "runs=a", "out=b"], "runs= has no meaning for figure3"),
-        (["figure2", "train=false"], "no run can be used. there is no run 'runs/reproduce/quick/pendulum-maac-s0'"),
+        (["figure2", "train=false"], "runs=runs/reproduce/quick: there is no such directory"),
+        (["figure2", "train=false", "runs=."], "no run can be used. there is no run 'pendulum-maac-s0'. And 64 more."),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -20,7 +20,7 @@ from diffmaac.api import prepare
 from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
 from diffmaac.dynamics import true_dynamics
 from diffmaac.nn import SquashedGaussianPolicy
-from diffmaac.presets import PRESETS, resolve, without_effect
+from diffmaac.presets import PRESETS, remarks, resolve
 from diffmaac.replay import Replay
 from diffmaac.rollout import imagine
 from diffmaac.task import get_task, task_names
@@ -445,19 +445,22 @@ def test_true_is_the_true_dynamics_everywhere(tmp_path):
 @pytest.mark.parametrize(
     "given, named",
     [
-        ({"algorithm": "sac", "members": 3, "dynamics": "true"}, {"members": "no dynamics", "dynamics": "no dynam"}),
+        ({"algorithm": "sac", "members": 3, "real_ratio": 0.5}, {"members": "no dynamics", "real_ratio": "data=real"}),
+        ({"algorithm": "sac", "members": 5, "steve_floor": 0.5}, {}),  # what it has without a word
+        ({"rollout_ramp": [10, 20]}, {"rollout_ramp": "does not grow"}),
+        ({"steps": 900, "random_steps": 1000}, {"steps": "nothing is learned"}),
         ({"dynamics": "true", "model_lr": 1e-4, "horizon": 2}, {"model_lr": "no model to fit"}),
         ({"critic_target": "td", "steve_horizon": 3}, {"steve_horizon": "critic_target=td"}),
         ({"algorithm": "svg", "adjoint_clip": 1.0, "real_ratio": 0.5}, {"real_ratio": "data=real"}),
         ({"horizon": 0, "adjoint_clip": 1.0}, {"adjoint_clip": "horizon=0"}),
         ({"horizon": 3, "auto_horizons": [0, 1]}, {"auto_horizons": "horizon=3"}),
-        ({"entropy": False, "alpha_lr": 1e-3}, {"alpha_lr": "entropy=false"}),
+        ({"entropy": False, "alpha_lr": 2e-3}, {"alpha_lr": "entropy=false"}),
         ({"horizon": "auto", "auto_horizons": [0, 1], "steve_horizon": 1, "importance_clip": 2.0, "members": 3},
          {"importance_clip": "not weighed"}),
     ],
 )  # fmt: skip
 def test_settings_without_effect_are_named(given, named):
-    found = without_effect(resolve("pendulum", given)[1], given)
+    found = remarks(resolve("pendulum", given)[1], given)
     assert [line.partition("=")[0] for line in found] == list(named)
     assert all(reason in line for line, reason in zip(found, named.values(), strict=True))
 

@@ -1,6 +1,7 @@
 """Figures. The only place that loads matplotlib."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,16 @@ Curves = Mapping[str, Sequence[Sequence[Mapping[str, str]]]]
 def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
     """Return against environment steps and against wall time, one curve for each label."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+        lines = {label: textwrap.wrap(label, LEGEND_WIDTH) for label in curves}
+        height = sum(map(len, lines.values()))
+        figure = Figure(figsize=(9.6, 4.2 + 0.18 * height), layout="constrained")
         by_step, by_time = figure.subplots(1, 2, sharey=True)
-        _draw(curves, {label: f"C{i}" for i, label in enumerate(curves)}, by_step, by_time)
+        wrapped = {"\n".join(lines[label]): runs for label, runs in curves.items()}
+        _draw(wrapped, {label: f"C{i}" for i, label in enumerate(wrapped)}, by_step, by_time)
         by_step.set_ylabel("undiscounted return of an episode")
         by_time.set_xlabel("wall time [min]")
-        _legend(by_step)
+        handles = by_step.get_legend_handles_labels()[0]
+        figure.legend(handles=handles, loc="outside lower left", **LEGEND)  # below, since labels may be long
         figure.suptitle(title)
         figure.savefig(out, dpi=150)
 
@@ -97,8 +102,19 @@ def _draw(curves: Curves, colours: Mapping[str, str], by_step: Any, by_time: Any
     by_step.set_xlabel("environment steps")
 
 
+LEGEND: Any = {
+    "frameon": False,
+    "fontsize": 8,
+    "title": "interquartile mean (runs), 95 % bootstrap interval",
+    "title_fontsize": 8,
+    "alignment": "left",
+}
+LEGEND_WIDTH = 130
+"""Characters of a line of a legend below a figure."""
+
+
 def _legend(axis: Any) -> None:
-    axis.legend(frameon=False, fontsize=8, title="interquartile mean (runs)", title_fontsize=8)
+    axis.legend(**LEGEND)
 
 
 PANELS = {
@@ -161,7 +177,8 @@ def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> Non
             axis.set_xlabel("horizon H [dynamics steps]")
             axis.set_title(f"against the gradient of the {_REFERENCES[reference]}", fontsize=10)
         axes[0].set_ylabel("relative error of the policy gradient")
-        axes[0].legend(frameon=False, fontsize=8)
+        if axes[0].get_legend_handles_labels()[0]:  # of a horizon of 0 alone there is nothing to draw
+            axes[0].legend(frameon=False, fontsize=8)
         figure.savefig(out, dpi=150)
 
 

@@ -3,11 +3,12 @@
 import csv
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from diffmaac.errors import CheckpointError, SettingError
 
@@ -30,7 +31,9 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         for row in rows:
-            _ = int(row["step"]), [float(row[name]) for name in EVALUATED]
+            if not all(math.isfinite(float(row[name])) for name in ("step", *EVALUATED)):
+                raise ValueError
+            _ = int(row["step"])
             _ = [float(cell) for cell in row.values() if cell != ""]  # of a row too short or too long one is no text
     except (csv.Error, KeyError, TypeError, ValueError) as error:  # ValueError: not UTF-8, too
         raise CheckpointError(f"'{path}' is damaged: not every row has the numbers of an evaluation.") from error
@@ -68,16 +71,26 @@ def circumstances() -> dict[str, str]:
 
 def made_with(path: Path) -> dict[str, str]:
     """The circumstances of the run in `path`, as its evaluation after training has them; empty where it has none."""
-    said = read_json(path / EVALUATION) or {}
+    said = read_json(path / EVALUATION, dict) or {}
     return {name: said.get(name, "") for name in ("versions", "machine")}
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote; None where there is no file or it is damaged, so that it can be measured again."""
+Kind = TypeVar("Kind", list, dict)
+
+
+def read_json(path: Path, kind: type[Kind], *names: str) -> Kind | None:
+    """What `write_json` wrote: a dict that has `names`, or a list of such.
+
+    None where there is no file or it holds something else, so that it can be measured again.
+    """
     try:
-        return json.loads(path.read_text()) if path.is_file() else None
+        content = json.loads(path.read_text()) if path.is_file() else None
     except ValueError:
         return None
+    if not isinstance(content, kind):
+        return None
+    records = content if isinstance(content, list) else [content]
+    return content if all(isinstance(x, dict) and x.keys() >= set(names) for x in records) else None
 
 
 def write_json(path: Path, content: Any) -> None:

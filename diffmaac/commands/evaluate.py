@@ -121,15 +121,4 @@ def _dynamics(trainer: "Trainer", name: str) -> "AbstractDynamics":
     run = trainer.settings.run
     if name == "true" or (name == "run" and run.dynamics == "true"):
         return true_dynamics(trainer.task.system)
-    if trainer.model is None:
-        raise SettingError(
-            f"planner=cem: a run of algorithm={run.algorithm} with dynamics={run.dynamics} has no model to plan with."
-            " Plan through the physics, dynamics=true, or evaluate another run."
-        )
-    random = trainer.settings.data.random_steps
-    if trainer.step <= random:
-        raise SettingError(
-            f"planner=cem: at step {trainer.step} the run's model was never fitted, which begins after random_steps="
-            f"{random}. Train on, or plan through the physics, dynamics=true."
-        )
-    return trainer.model
+    return trainer.fitted_model("Plan through the physics, dynamics=true.")

@@ -55,12 +55,15 @@ def measure(run: str, settings: GradientErrorSettings, progress: bool = True) ->
             f"{'a run and env=' if run else 'nothing'} was given; say exactly one, for example"
             " `diffmaac gradient-error env=double_integrator` or `diffmaac gradient-error runs/...`."
         )
+    _check_meant(run, settings)
+    out = Path(settings.out or (f"{run}/figures" if run else f"runs/gradient-error-{settings.env}"))
+    if settings.out:
+        out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
     rows, bounds = (
         of_run(run, horizons, dynamics, settings, progress)
         if run
         else of_task(settings.env, horizons, dynamics, settings, progress)
     )
-    out = Path(settings.out or (f"{run}/figures" if run else f"runs/gradient-error-{settings.env}"))
     out.mkdir(parents=True, exist_ok=True)
     records = with_bounds(rows, bounds)
     table, figure = out / "gradient_error.csv", out / "gradient_error.png"
@@ -68,6 +71,18 @@ def measure(run: str, settings: GradientErrorSettings, progress: bool = True) ->
     write_table(table, [{**record, **where} for record in records])
     plots.gradient_error(records, figure)
     return Report(_table(rows), list(lines(rows, bounds)), [table, figure])
+
+
+OF_A_TASK = ("seeds", "gamma", "process_std", "transitions")
+OF_A_RUN = ("samples", "chunk", "rollout")
+
+
+def _check_meant(run: str, settings: GradientErrorSettings) -> None:
+    """Raises SettingError where a setting is given that only the other kind of measurement has."""
+    for f in dataclasses.fields(settings):
+        if f.name in (OF_A_TASK if run else OF_A_RUN) and (value := getattr(settings, f.name)) != f.default:
+            kinds = ("env=, where model and critic are trained", "a run") if run else ("a run", "env=")
+            raise SettingError(f"{f.name}={value} is a setting of {kinds[0]}; {kinds[1]} has none. Leave it away.")
 
 
 def parse_horizons(text: str) -> list[int]:
@@ -134,11 +149,8 @@ def of_run(
     from diffmaac.training.trainer import Trainer
 
     trainer = Trainer.load(Path(run))
-    if "learned" in dynamics and trainer.model is None:
-        raise SettingError(
-            f"dynamics={settings.dynamics}: the run '{run}' has no learned model (algorithm="
-            f"{trainer.settings.run.algorithm}, dynamics={trainer.settings.run.dynamics}). Give dynamics=true."
-        )
+    if "learned" in dynamics:
+        trainer.fitted_model("Give dynamics=true.")
     parts = run_parts(trainer, "learned" in dynamics, settings.rollout)
     chunks = -(-settings.samples // settings.chunk)
     with _bar("gradient-error", chunks, progress) as advance:

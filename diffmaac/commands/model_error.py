@@ -36,12 +36,9 @@ def measure(run: str, settings: ModelErrorSettings) -> Report:
     from diffmaac.training.trainer import Trainer
 
     trainer = Trainer.load(Path(run))
-    model = trainer.model
-    if model is None:
-        raise SettingError(
-            f"the run '{run}' has no learned model (algorithm={trainer.settings.run.algorithm},"
-            f" dynamics={trainer.settings.run.dynamics}). Give a run with dynamics=learned."
-        )
+    model = trainer.fitted_model("Give a run with dynamics=learned.")
+    out = Path(settings.out or f"{run}/figures")
+    out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
     model.network.double().requires_grad_(False)
     truth = true_dynamics(trainer.task.system, "finite_difference")
     real = trainer.replay.all()
@@ -57,8 +54,6 @@ def measure(run: str, settings: ModelErrorSettings) -> Report:
         noise = torch.randn(shape, generator=seeding.torch_generator(settings.seed, "open-loop"))
         actions = torch.stack([trainer.agent.policy.sample(obs[last].float(), n)[0] for n in noise]).double()
     ahead = open_loop_errors(model, truth, obs[last], actions)
-    out = Path(settings.out or f"{run}/figures")
-    out.mkdir(parents=True, exist_ok=True)
     files = [out / f"{name}" for name in ("model_error.csv", "jacobian_error.png", "open_loop_error.png")]
     where = {"run": run, "step": trainer.step, "states": len(obs[last]), "versions": versions("diffmaac", "torch")}
     write_table(files[0], [{**record, **where} for record in _records(errors)])

@@ -74,7 +74,7 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
         ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
     ]
-    if final := read_json(folder / EVALUATION):
+    if final := read_json(folder / EVALUATION, dict, "return", "return_std", "returns"):
         text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
         lines.append(("return, evaluation after training", text))
         if "solved" in final:
@@ -111,6 +111,8 @@ def _model_table(file: Path) -> str:
         return ""
     with file.open(newline="") as opened:
         rows = list(csv.reader(opened))
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        return ""
     columns = [i for i, name in enumerate(rows[0]) if name not in ("run", "step", "versions")]
     return _table([[_short(row[i]) for i in columns] for row in rows[1:]], [rows[0][i] for i in columns])
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from diffmaac.analysis.record import circumstances, read_json, write_json
+from diffmaac.analysis.record import EVALUATED, circumstances, read_json, write_json
 from diffmaac.commands.aggregates import Rows, mean_std
 from diffmaac.config import PlanSettings
 from diffmaac.errors import SettingError
 from diffmaac.experiments import PlannedRun
+from diffmaac.planning.cem import REVISION
 
 KEPT = "planning.json"
 """What was measured of a run, in its directory."""
-PLANNER = dataclasses.asdict(PlanSettings())
+PLANNER = {**dataclasses.asdict(PlanSettings()), "revision": REVISION}
 MEASURED = ("return", "return_std", "plan_ms", "plan_together_ms", "diverged", "versions", "machine")
 LABELS = {"none": "MAAC", "cem": "MAAC + MPC"}
 
@@ -24,7 +25,7 @@ def with_and_without(run: PlannedRun, episodes: int) -> Rows:
 
     Raises SettingError where the run's checkpoint is at another step than the one wanted.
     """
-    rows = read_json(run.path / KEPT)
+    rows = read_json(run.path / KEPT, list, "planner", *EVALUATED[1:], "diverged")
     if not rows or not all(_is_wanted(row, run.steps, episodes) for row in rows):
         rows = [_measure(run, planner, episodes) for planner in LABELS]
         write_json(run.path / KEPT, rows)

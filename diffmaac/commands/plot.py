@@ -7,7 +7,7 @@ from typing import Any
 
 from diffmaac.config import check_file, flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError
-from diffmaac.presets import resolve
+from diffmaac.presets import usual
 from diffmaac.training.run import INCIDENTAL
 
 
@@ -99,19 +99,10 @@ def tell_apart(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     names = [name for name in settings[0] if name not in INCIDENTAL]
     differing = [name for name in names if len({str(given[name]) for given in settings}) > 1]
     if "algorithm" in differing:
-        pairs = [(given, _usual(given)) for given in settings]
+        pairs = [(given, usual(given)) for given in settings]
         odd = {name: {str(given[name]) != str(usual[name]) for given, usual in pairs} for name in names}
         said = [name for name in names if len(odd[name]) > 1 or (name in differing and True in odd[name])]
         differing = ["algorithm", *said]
     short = {"algorithm": "{}", "dynamics": "{} dynamics"}
     words = [[short.get(name, name + "={}").format(given[name]) for name in differing] for given in settings]
     return [", ".join(w) or str(given["algorithm"]) for w, given in zip(words, settings, strict=True)]
-
-
-def _usual(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings of a run of which no more is said than task, preset, dynamics and algorithm."""
-    said = {name: given[name] for name in ("algorithm", "preset", "dynamics", "mixed_values")}
-    try:
-        return flatten(resolve(given["env"], said)[1])
-    except SettingError:  # a task of one's own, not registered here
-        return flatten(resolve("double_integrator", said)[1])

@@ -180,6 +180,8 @@ def _runs(
         {name: variants[name] for name in names}, chosen, SCALES[settings.scale].changes, settings.runs_folder
     )
     jobs = settings.jobs or os.cpu_count() or 1
+    if not settings.train and not settings.runs_folder.is_dir():
+        raise SettingError(f"runs={settings.runs_folder}: there is no such directory, and train=false.")
     if settings.train:
         settings.out_folder.mkdir(parents=True, exist_ok=True)  # now, lest hours of training have nowhere to go
     runs, broken = make(wanted, jobs if settings.train else 0)
@@ -190,7 +192,8 @@ def _runs(
 
 def _check_any(found: Sized, broken: Sequence[str]) -> None:
     if not found:
-        raise SettingError(f"no run can be used. {' '.join(broken)}")
+        more = f" And {len(broken) - 1} more." if len(broken) > 1 else ""
+        raise SettingError(f"no run can be used. {broken[0] if broken else ''}{more}")
 
 
 def _write_settings(path: Path, runs: Sequence[PlannedRun], more: Mapping[str, Any] | None = None) -> None:

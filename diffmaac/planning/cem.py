@@ -9,6 +9,8 @@ from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.errors import DivergenceError
 from diffmaac.objectives import ClosedLoop, lower_bound
 
+REVISION = 2
+"""Raised when the same settings come to plan otherwise, so that what an earlier planner reached is measured again."""
 LEAST_STD = 0.05
 """Standard deviation below which candidates are no longer spread apart, in units of the action's half range."""
 

@@ -66,6 +66,21 @@ class Trainer:
         trainer.restore(folder)
         return trainer
 
+    def fitted_model(self, advice: str) -> LearnedDynamics:
+        """The run's model. Raises SettingError where it has none or one never fitted, ending with `advice`."""
+        run, random = self.settings.run, self.settings.data.random_steps
+        if self.model is None:
+            raise SettingError(
+                f"the run '{self.folder}' has no learned model (algorithm={run.algorithm}, dynamics={run.dynamics})."
+                f" {advice}"
+            )
+        if self.step <= random:
+            raise SettingError(
+                f"at step {self.step} the model of the run '{self.folder}' was never fitted, which begins after"
+                f" random_steps={random}. Train on. {advice}"
+            )
+        return self.model
+
     def train(self, progress: bool = True) -> None:
         """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
         run, report = self.settings.run, self.settings.report
