@@ -1,11 +1,14 @@
 """Which horizon: MAAC with H fixed and with H from measurement, on one task.
 
-    python benchmarks/horizons.py [env=half_cheetah] [horizons=0,1,2,4,8,auto] [seeds=0]
+    python benchmarks/horizons.py [env=half_cheetah] [horizons=0,1,2,4,8,auto] [seeds=0] [train=true]
 
 Trains what is missing under runs/horizons/ (preset quick, one thread), resumes what stopped, and writes
-docs/results/horizons.csv (every evaluation; for `auto` the horizon chosen and the estimated errors) and horizons.png.
+docs/results/horizons.csv (every evaluation; for `auto` the horizon chosen and the estimated errors) and horizons.png;
+train=false draws the figure from the table as it is.
 """
 
+import csv
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,15 +46,20 @@ def rows(env: str, horizon: str, seed: int, path: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    given = {"env": "half_cheetah", "horizons": "0,1,2,4,8,auto", "seeds": "0", **parse_words(sys.argv[1:])}
+    given = {"env": "half_cheetah", "horizons": "0,1,2,4,8,auto", "seeds": "0", "train": True}
+    given |= parse_words(sys.argv[1:])
+    file = RESULTS / "horizons.csv"
+    if given["train"]:
+        wanted = itertools.product(str(given["horizons"]).split(","), map(int, str(given["seeds"]).split(",")))
+        write_table(
+            file, [row for h, seed in wanted for row in rows(given["env"], h, seed, train(given["env"], h, seed))]
+        )
     groups: dict[str, list[list[dict[str, str]]]] = {}
-    table = []
-    for horizon in str(given["horizons"]).split(","):
-        for seed in map(int, str(given["seeds"]).split(",")):
-            path = train(given["env"], horizon, seed)
-            groups.setdefault(f"H = {horizon}", []).append(read_metrics(path / "metrics.csv"))
-            table += rows(given["env"], horizon, seed, path)
-    write_table(RESULTS / "horizons.csv", table)
+    with file.open(newline="") as opened:
+        table = list(csv.DictReader(opened))
+    for horizon, seed in dict.fromkeys((row["horizon"], row["seed"]) for row in table):
+        run = [row for row in table if (row["horizon"], row["seed"]) == (horizon, seed)]
+        groups.setdefault(f"H = {horizon}", []).append(run)
     comparison(groups, RESULTS / "horizons.png", title=f"{given['env']}, learned dynamics, preset quick")
 
 

@@ -58,7 +58,8 @@ def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
     """Return against environment steps and against wall time, one curve for each label."""
     with matplotlib.rc_context(STYLE):
         lines = {label: textwrap.wrap(label, LEGEND_WIDTH) for label in curves}
-        height = sum(map(len, lines.values()))
+        columns = min(len(lines), max(1, LEGEND_WIDTH // (max(map(len, lines)) + 10)))
+        height = -(-sum(map(len, lines.values())) // columns)
         figure = Figure(figsize=(9.6, 4.2 + 0.18 * height), layout="constrained")
         by_step, by_time = figure.subplots(1, 2, sharey=True)
         wrapped = {"\n".join(lines[label]): runs for label, runs in curves.items()}
@@ -66,7 +67,7 @@ def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
         by_step.set_ylabel("undiscounted return of an episode")
         by_time.set_xlabel("wall time [min]")
         handles = by_step.get_legend_handles_labels()[0]
-        figure.legend(handles=handles, loc="outside lower left", **LEGEND)  # below, since labels may be long
+        figure.legend(handles=handles, loc="outside lower left", ncols=columns, **LEGEND)  # labels may be long
         figure.suptitle(title)
         figure.savefig(out, dpi=150)
 
