@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from diffmaac.algorithms.table import ALGORITHMS, DEFAULTS, uses_dynamics
+from diffmaac.algorithms.table import ALGORITHMS, DEFAULTS, differentiates, uses_dynamics
 from diffmaac.config import ModelSettings, Settings, assemble, convert, default_of, flatten
 from diffmaac.errors import SettingError
 from diffmaac.task import Task, get_task
@@ -40,11 +40,15 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     fixed = ALGORITHMS[chosen["algorithm"]]
     differentiated = {"mixed": "learned" if chosen["mixed_values"] == "true" else "true"}
     derivatives = differentiated.get(chosen["dynamics"], chosen["dynamics"])
-    through_truth = derivatives == "true" and uses_dynamics({**given, **fixed})
-    keys = [chosen["preset"]] + ([f"{chosen['preset']}/true"] if through_truth else [])
-    layers = [PRESETS.get(key, {}) for key in keys] + [task.presets.get(key, {}) for key in keys]
-    if {**given, **fixed}.get("horizon") == 0 and {**given, **fixed}.get("actor_objective") != "svg":
-        layers = [{name: value for name, value in layer.items() if name not in OF_THE_GRADIENT} for layer in layers]
+    said = {**given, **fixed}
+    keys: dict[str, frozenset[str]] = {chosen["preset"]: frozenset()}  # the layers, and what of each is left away
+    if derivatives == "true" and uses_dynamics(said):
+        keys[f"{chosen['preset']}/true"] = frozenset() if differentiates(said) else OF_THE_GRADIENT
+    layers = [
+        {name: value for name, value in presets.get(key, {}).items() if name not in unwanted}
+        for presets in (PRESETS, task.presets)
+        for key, unwanted in keys.items()
+    ]
     for name, value in fixed.items():
         if name in given and given[name] != value:
             raise SettingError(
@@ -80,21 +84,21 @@ def remarks(settings: Settings, given: Iterable[str]) -> list[str]:
     run, agent, data = settings.run, settings.agent, settings.data
     model = [f.name for f in dataclasses.fields(ModelSettings)] + ["log_model_error"]
     imagination = ["real_ratio", "imagined_states", "imagine_every", "imagined_keep", "rollout_length", "rollout_ramp"]
-    differentiated = agent.horizon != 0 or agent.actor_objective == "svg"
+    values = flatten(settings)
     rules = [
-        (not uses_dynamics(flatten(settings)), f"algorithm={run.algorithm} has no dynamics here", model),
+        (not uses_dynamics(values), f"algorithm={run.algorithm} has no dynamics here", model),
         (run.dynamics == "true", "dynamics=true has no model to fit", model),
         (run.dynamics != "mixed", f"dynamics={run.dynamics}", ["mixed_values"]),
         (data.data == "real", "data=real", imagination),
         (len(set(data.rollout_length)) == 1, f"rollout_length={data.rollout_length} does not grow", ["rollout_ramp"]),
         (agent.critic_target == "td", "critic_target=td", ["steve_horizon", "steve_floor"]),
         (agent.actor_objective != "svg", "replayed actions are not weighed", ["importance_clip"]),
-        (not differentiated, "horizon=0 differentiates no dynamics", ["adjoint_clip"]),
+        (not differentiates(values), "horizon=0 differentiates no dynamics", ["adjoint_clip"]),
         (agent.horizon != "auto", f"horizon={agent.horizon}", ["auto_horizons"]),
         (not agent.entropy, "entropy=false", ["initial_alpha", "alpha_lr", "target_entropy"]),
     ]
     reasons = {name: why for holds, why, names in reversed(rules) if holds for name in names}
-    values, others = flatten(settings), usual(flatten(settings))
+    others = usual(values)
     idle = [name for name in given if name in reasons and values[name] != others[name]]
     lines = [f"{name}={values[name]} has no effect: {reasons[name]}." for name in idle]
     if run.steps <= data.random_steps:

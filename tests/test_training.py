@@ -398,6 +398,13 @@ def test_without_a_gradient_through_them_the_dynamics_change_nothing_of_the_agen
     assert agents[0] == agents[1]
 
 
+def test_only_what_the_true_dynamics_add_is_left_away_without_their_gradient():
+    presets = {"quick": {"actor_every": 3}, "quick/true": {"adjoint_clip": 1.0}}
+    task = dataclasses.replace(get_task("pendulum"), presets=presets)
+    agents = [resolve(task, {"dynamics": "true", "horizon": h})[1].agent for h in (0, 2)]
+    assert [agent.actor_every for agent in agents] == [3, 3] and [agent.adjoint_clip for agent in agents] == [0.0, 1.0]
+
+
 def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):
     """A pendulum whose spring is far too stiff for its time step."""
     xml = """<mujoco><option timestep="0.1"/><worldbody><body><joint name="j" type="slide" stiffness="1e9"/>

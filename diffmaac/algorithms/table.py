@@ -22,6 +22,11 @@ DEFAULTS: dict[str, Mapping[str, Any]] = {"steve": {"critics": 4}}
 """What an algorithm changes in the settings without fixing it."""
 
 
+def differentiates(settings: Mapping[str, Any]) -> bool:
+    """Whether the policy's objective takes a gradient through dynamics under settings with these values."""
+    return settings.get("horizon") != 0 or settings.get("actor_objective") == "svg"
+
+
 def uses_dynamics(settings: Mapping[str, Any]) -> bool:
     """Whether settings with these values need any dynamics: for data, for targets or for the gradient."""
     return any(settings.get(name) != value for name, value in ALGORITHMS["sac"].items())
