@@ -7,7 +7,6 @@ thread, and puts its evaluations, after the last ones of the run itself, into do
 checkpoint holds cannot be changed so: sizes of networks, the temperature, the random streams.
 """
 
-import csv
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from diffmaac.analysis.record import METRICS, circumstances, evaluations, write_table
+from diffmaac.analysis.record import METRICS, circumstances, evaluations, read_table, write_table
 from diffmaac.api import finish
 from diffmaac.config import parse_words, read_file
 from diffmaac.errors import SettingError
@@ -61,9 +60,8 @@ def main(words: list[str]) -> None:
             head = {"run": run.name, "changes": label if int(row["step"]) > start else ""}
             rows.append({**head, **{name: row[name] for name in NUMBERS}, **circumstances()})
     if TABLE.is_file():
-        with TABLE.open(newline="") as file:
-            made = {(row["run"], row["changes"], row["step"]) for row in rows}
-            kept = [row for row in csv.DictReader(file) if (row["run"], row["changes"], row["step"]) not in made]
+        made = {(row["run"], row["changes"], row["step"]) for row in rows}
+        kept = [row for row in read_table(TABLE) if (row["run"], row["changes"], row["step"]) not in made]
         rows = sorted(kept + rows, key=lambda row: (row["run"], row["changes"], int(row["step"])))
     write_table(TABLE, rows)
     for row in rows:

@@ -7,7 +7,6 @@ cones, in float64 (`diffmaac.analysis.gradient_check`): states visited under ran
 under its trained policy. Writes docs/results/gradients.csv, whose other rows it keeps, and the README's table.
 """
 
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ import mujoco
 
 import diffmaac
 from diffmaac.analysis.gradient_check import GradientCheck, States, check_gradient, policy_controls, visited_states
-from diffmaac.analysis.record import machine, versions, write_between, write_table
+from diffmaac.analysis.record import machine, read_table, versions, write_between, write_table
 from diffmaac.config import parse_words
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -86,8 +85,7 @@ def keep(new: dict[str, object]) -> None:
     """Puts the row into the file in place of the one of the same model and behaviour."""
     rows: list[dict] = []
     if RESULTS.is_file():
-        with RESULTS.open(newline="") as file:
-            rows = [old for old in csv.DictReader(file) if old.keys() == new.keys()]
+        rows = [old for old in read_table(RESULTS) if old.keys() == new.keys()]
     rows = [old for old in rows if (old["model"], old["behaviour"]) != (new["model"], new["behaviour"])]
     write_table(RESULTS, [*rows, new])
 
@@ -98,11 +96,10 @@ def show_table() -> None:
         "| model | states from | constrained | one step, at most | off | gradient, median | p99 | on a kink | NaN |",
         "|" + "---|" * 9,
     ]
-    with RESULTS.open(newline="") as file:
-        for r in csv.DictReader(file):
-            states = f"{r['constrained']} of {r['states']}"
-            cells = (r["model"], r["behaviour"], states, r["step_max"], r["steps_off"])
-            lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"], r["nan"])) + " |")
+    for r in read_table(RESULTS):
+        states = f"{r['constrained']} of {r['states']}"
+        cells = (r["model"], r["behaviour"], states, r["step_max"], r["steps_off"])
+        lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"], r["nan"])) + " |")
     write_between(README, MARKERS, "\n".join(lines))
 
 

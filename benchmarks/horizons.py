@@ -7,7 +7,6 @@ docs/results/horizons.csv (every evaluation; for `auto` the horizon chosen and t
 train=false draws the figure from the table as it is.
 """
 
-import csv
 import itertools
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import diffmaac
 from diffmaac.analysis.plots import comparison
-from diffmaac.analysis.record import made_with, read_metrics, write_table
+from diffmaac.analysis.record import made_with, read_metrics, read_table, write_table
 from diffmaac.config import parse_words, read_file
 
 RUNS, RESULTS = Path("runs/horizons"), Path("docs/results")
@@ -55,8 +54,7 @@ def main() -> None:
             file, [row for h, seed in wanted for row in rows(given["env"], h, seed, train(given["env"], h, seed))]
         )
     groups: dict[str, list[list[dict[str, str]]]] = {}
-    with file.open(newline="") as opened:
-        table = list(csv.DictReader(opened))
+    table = read_table(file)
     for horizon, seed in dict.fromkeys((row["horizon"], row["seed"]) for row in table):
         run = [row for row in table if (row["horizon"], row["seed"]) == (horizon, seed)]
         groups.setdefault(f"H = {horizon}", []).append(run)

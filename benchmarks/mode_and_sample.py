@@ -16,7 +16,7 @@ from torch import Tensor
 import diffmaac
 from diffmaac import seeding
 from diffmaac.analysis.record import circumstances, write_table
-from diffmaac.config import parse_words
+from diffmaac.config import parse_words, runs_and_words
 from diffmaac.training.evaluate import evaluate
 
 TABLE = Path("docs/results/mode_and_sample.csv")
@@ -41,8 +41,8 @@ def rows_of(run: str, episodes: int) -> list[dict[str, Any]]:
 
 
 def main(words: list[str]) -> None:
-    runs = [word for word in words if "=" not in word]
-    episodes = parse_words([word for word in words if "=" in word]).get("episodes", 10)
+    runs, said = runs_and_words(words)
+    episodes = parse_words(said).get("episodes", 10)
     torch.set_num_threads(1)
     write_table(TABLE, [row for run in runs for row in rows_of(run, episodes)])
 

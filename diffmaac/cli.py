@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +20,7 @@ from diffmaac.commands.model_error import ModelErrorSettings
 from diffmaac.commands.page import PageSettings
 from diffmaac.commands.plot import PlotSettings
 from diffmaac.commands.reproduce import ReproduceSettings
-from diffmaac.config import GROUPS, describe, parse_command, parse_words
+from diffmaac.config import GROUPS, describe, parse_command, parse_words, runs_and_words
 from diffmaac.errors import DiffmaacError
 
 if TYPE_CHECKING:
@@ -230,8 +229,8 @@ def plot_command(words: Annotated[list[str], typer.Argument(metavar="RUN... [NAM
     """Compares runs in a figure."""
     from diffmaac.commands.plot import plot
 
-    runs = [word for word in words if "=" not in word or Path(word).is_dir()]
-    plotted = plot(runs, parse_command(PlotSettings, [word for word in words if word not in runs]))
+    runs, said = runs_and_words(words)
+    plotted = plot(runs, parse_command(PlotSettings, said))
     for line in plotted.broken:
         typer.echo(f"left away: {line}", err=True)
     for line in plotted.noted:

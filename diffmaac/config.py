@@ -256,6 +256,21 @@ def parse_command(cls: type[Command], words: Iterable[str]) -> Command:
     return cls(**convert(parse_words(words), fields))
 
 
+def given_of(command: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Of the settings `names` of a command those that are not their defaults."""
+    wanted = frozenset(names)
+    values = {f.name: (getattr(command, f.name), _default(f)) for f in dataclasses.fields(command) if f.name in wanted}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def runs_and_words(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Run directories, and words name=value; a directory is one though its name has an =."""
+    split: dict[bool, list[str]] = {True: [], False: []}
+    for argument in arguments:
+        split["=" not in argument or Path(argument).is_dir()].append(argument)
+    return split[True], split[False]
+
+
 def assemble(*layers: Mapping[str, Any]) -> Settings:
     """Settings from flat layers, later ones first in force, over the defaults. Raises as `convert` does."""
     flat = convert({name: value for layer in layers for name, value in layer.items()})

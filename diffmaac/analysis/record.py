@@ -28,8 +28,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(path)
         for row in rows:
             if not all(math.isfinite(float(row[name])) for name in ("step", *EVALUATED)):
                 raise ValueError
@@ -98,6 +97,12 @@ def write_json(path: Path, content: Any) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1))
     partial.replace(path)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, as text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffmaac import seeding
-from diffmaac.config import PlanSettings, Settings, setting
+from diffmaac.config import PlanSettings, Settings, given_of, setting
 from diffmaac.errors import SettingError
 
 if TYPE_CHECKING:
@@ -110,9 +110,8 @@ def _said(settings: EvaluateSettings, run: Settings) -> tuple[int, int]:
 
 def _check_no_planner(settings: EvaluateSettings) -> None:
     """Raises SettingError where a planner's settings are given and none is asked for."""
-    for f in dataclasses.fields(EvaluateSettings):
-        if f.name in PLANNERS and (value := getattr(settings, f.name)) != f.default:
-            raise SettingError(f"{f.name}={value} is the planner's, and none is asked for. Say planner=cem as well.")
+    for name, value in given_of(settings, PLANNERS).items():
+        raise SettingError(f"{name}={value} is the planner's, and none is asked for. Say planner=cem as well.")
 
 
 def _dynamics(trainer: "Trainer", name: str) -> "AbstractDynamics":

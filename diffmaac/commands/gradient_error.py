@@ -14,7 +14,7 @@ from rich.table import Table
 
 from diffmaac.analysis.record import versions, write_table
 from diffmaac.commands.report import Report
-from diffmaac.config import setting
+from diffmaac.config import given_of, setting
 from diffmaac.errors import SettingError, TaskError
 
 if TYPE_CHECKING:
@@ -79,10 +79,9 @@ OF_A_RUN = ("samples", "chunk", "rollout")
 
 def _check_meant(run: str, settings: GradientErrorSettings) -> None:
     """Raises SettingError where a setting is given that only the other kind of measurement has."""
-    for f in dataclasses.fields(settings):
-        if f.name in (OF_A_TASK if run else OF_A_RUN) and (value := getattr(settings, f.name)) != f.default:
-            kinds = ("env=, where model and critic are trained", "a run") if run else ("a run", "env=")
-            raise SettingError(f"{f.name}={value} is a setting of {kinds[0]}; {kinds[1]} has none. Leave it away.")
+    kinds = ("env=, where model and critic are trained", "a run") if run else ("a run", "env=")
+    for name, value in given_of(settings, OF_A_TASK if run else OF_A_RUN).items():
+        raise SettingError(f"{name}={value} is a setting of {kinds[0]}; {kinds[1]} has none. Leave it away.")
 
 
 def parse_horizons(text: str) -> list[int]:

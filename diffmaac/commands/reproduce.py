@@ -16,7 +16,7 @@ from diffmaac.analysis.record import circumstances, made_with, write_table
 from diffmaac.commands import planned
 from diffmaac.commands.aggregates import Rows, ending, evaluations, grouped, overall, summary
 from diffmaac.commands.report import Report
-from diffmaac.config import flatten, setting
+from diffmaac.config import flatten, given_of, setting
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import ALGORITHMS, FURTHER_ABLATIONS, MAAC, SCALES, Amount, PlannedRun, Variant, make, plan
 from diffmaac.task import get_task
@@ -86,9 +86,8 @@ def _figure3(experiment: str, settings: ReproduceSettings) -> Report:
     """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
     from diffmaac.commands.gradient_error import GradientErrorSettings, measure
 
-    for name in ("variants", "steps", "jobs", "train", "runs"):
-        if getattr(settings, name) != getattr(ReproduceSettings(), name):
-            raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it away.")
+    for name in given_of(settings, ("variants", "steps", "jobs", "train", "runs")):
+        raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it away.")
     out, given = settings.out_folder, dict(SCALES[settings.scale].gradient_error)
     given |= {"seeds": settings.seeds} if settings.seeds else {}
     given |= {"env": settings.envs or "double_integrator"}

@@ -106,14 +106,10 @@ class CrossEntropyPlanner:
 
     def _members_drawn(self, batch: int) -> tuple[Noise | None, ...]:
         """For each step a member for each state, the same for all its candidates; no Gaussian noise."""
-        s, noises = self._settings, []
-        for _ in range(s.plan_horizon):
-            drawn = self._dynamics.sample_noise(batch, self._generator)
-            if drawn is not None:
-                member, gaussian = (column.repeat_interleave(s.candidates, 0) for column in drawn)
-                drawn = Noise(member, torch.zeros_like(gaussian))
-            noises.append(drawn)
-        return tuple(noises)
+        repeats = self._settings.candidates
+        drawn = (self._dynamics.sample_noise(batch, self._generator) for _ in range(self._settings.plan_horizon))
+        quiet = (n and n._replace(gaussian=torch.zeros_like(n.gaussian)) for n in drawn)
+        return tuple(n and Noise(*(column.repeat_interleave(repeats, 0) for column in n)) for n in quiet)
 
     def _normal(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
