@@ -16,6 +16,7 @@ from diffmaac.training.run import (
     FIGURES,
     Agent,
     check_device,
+    claimed,
     create_directory,
     load,
     read_settings,
@@ -81,8 +82,9 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
     task, settings = read_settings(folder, given, env)
     use_machine(settings)
     trainer = Trainer(task, settings)
-    trainer.restore(folder)
-    write_settings(folder, settings)
+    with claimed(folder):  # lest another training's settings are written over
+        trainer.restore(folder)
+        write_settings(folder, settings)
     return trainer
 
 

@@ -111,6 +111,12 @@ def test_a_bad_file_name_is_one_line(video: str, said: str, finished: Path, caps
     assert code == 2 and said in err and err.count("\n") == 1
 
 
+def test_a_video_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").mkdir()
+    with pytest.raises(SettingError, match=r"video=.*v\.mp4: cannot be written: Is a directory"):
+        render.VideoWriter(tmp_path / "v.mp4", 0.05)
+
+
 def test_without_the_encoder_the_extra_is_named(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = run("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)

@@ -151,6 +151,23 @@ def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path)
     assert numbers(path) == numbers(finished)
 
 
+def test_two_processes_do_not_train_one_run(tmp_path):
+    """Refused while another process has the run, before anything is written; free again once that is killed."""
+    path = tiny(tmp_path / "run", steps=80)
+    settings, waiting = (path / "config.yaml").read_bytes(), prepare(None, {"resume": str(path), "steps": 80})
+    hold = f"import pathlib, time, diffmaac.training.run as r\nwith r.claimed(pathlib.Path({str(path)!r})):\n"
+    hold += "    print(flush=True)\n    time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(SettingError, match="trained by another process"):
+            diffmaac.train(resume=str(path), steps=120, progress=False)
+        with pytest.raises(SettingError, match="trained by another process"):
+            waiting.train(progress=False)
+        other.kill()
+    assert (path / "config.yaml").read_bytes() == settings
+    assert diffmaac.train(resume=str(path), steps=120, progress=False).agent.step == 120
+
+
 def test_a_finished_run_can_go_on(finished, tmp_path):
     longer = tiny(tmp_path / "run", steps=80)
     diffmaac.train(resume=str(longer), steps=120, progress=False)
@@ -176,6 +193,8 @@ def test_the_loaded_agent_acts_as_the_trained_one(tmp_path):
     assert agent.evaluate(1).returns == run.evaluation.returns
     with pytest.raises(ValueError, match="must be 2"):
         agent.act(np.zeros(3))
+    with pytest.raises(SettingError, match="episodes=0: must be at least 1"):
+        agent.evaluate(0)
 
 
 def test_evaluation_returns_are_those_of_one_episode_after_another():

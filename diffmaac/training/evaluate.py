@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffmaac import seeding
 from diffmaac.env import TaskEnv
+from diffmaac.errors import SettingError
 from diffmaac.render import VideoWriter
 from diffmaac.task import Task
 
@@ -48,8 +49,11 @@ def evaluate(
     """Runs `episodes` episodes side by side; `act` maps obs (episodes, obs) to actions, both float32 on `device`.
 
     Episode i starts from the same state in every evaluation with the same seed. A terminated episode stops counting.
-    `video` is an MP4 file for the first episode; raises SettingError where it cannot be drawn or written.
+    `video` is an MP4 file for the first episode. Raises SettingError where it cannot be drawn or written, or where
+    `episodes` is not positive.
     """
+    if episodes < 1:
+        raise SettingError(f"episodes={episodes}: must be at least 1.")
     with ExitStack() as stack:
         envs = [task.make_env("rgb_array" if video is not None and i == 0 else None) for i in range(episodes)]
         for env in envs:

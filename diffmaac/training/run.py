@@ -2,12 +2,15 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
@@ -19,6 +22,7 @@ from diffmaac.task import Task, get_task
 from diffmaac.training.evaluate import Evaluation, evaluate
 
 CONFIG, CHECKPOINT, FIGURES, VIDEOS = "config.yaml", "checkpoint", "figures", "videos"
+LOCK = ".lock"
 RESUME_MAY_CHANGE = frozenset({"steps", "threads", "final_episodes", "tensorboard", "max_grad_norm"})
 """Settings that can be given together with ``resume=``; the others are part of what the run is."""
 
@@ -38,6 +42,27 @@ def create_directory(settings: Settings) -> Path:
     except OSError as error:
         raise SettingError(f"run directory '{path}' cannot be made: {error.strerror}. Give another out=.") from error
     return path
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Keeps the run in `path` to this process; the operating system gives it free again however the process ends.
+
+    Raises SettingError where another one trains it, or nothing can be written there.
+    """
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise SettingError(
+            f"the run in '{path}' is being trained by another process. Wait for its end, or stop it."
+        ) from error
+    except OSError as error:
+        raise SettingError(f"nothing can be written to run directory '{path}': {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_settings(path: Path, settings: Settings) -> None:
@@ -130,7 +155,10 @@ class Agent:
         return self.policy.mode(obs).numpy()
 
     def evaluate(self, episodes: int, seed: int | None = None) -> Evaluation:
-        """Returns over `episodes` episodes with fixed start states (those of training's own evaluation by default)."""
+        """Returns over `episodes` episodes with fixed start states (those of training's own evaluation by default).
+
+        Raises SettingError where `episodes` is not positive.
+        """
         return evaluate(self.task, self.policy.mode, episodes, self.settings.run.seed if seed is None else seed)
 
 
