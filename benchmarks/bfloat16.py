@@ -16,12 +16,12 @@ import torch
 
 from diffmaac.analysis.plots import comparisons
 from diffmaac.analysis.record import made_with, write_table
-from diffmaac.api import finish
+from diffmaac.api import complete
 from diffmaac.config import parse_words
 from diffmaac.experiments import MAAC, SCALES, Amount, PlannedRun, plan
 from diffmaac.presets import resolve
 from diffmaac.training import Trainer
-from diffmaac.training.run import create_directory, write_settings
+from diffmaac.training.run import create_directory
 
 RUNS, RESULTS = Path("runs/bfloat16"), Path("docs/results")
 
@@ -47,9 +47,7 @@ def train(run: PlannedRun) -> None:
         trainer.restore(run.path)
     else:
         trainer.begin(create_directory(trainer.settings))
-        write_settings(run.path, trainer.settings)
-    trainer.train()
-    finish(trainer)
+    complete(trainer)
 
 
 def main(words: list[str]) -> None:

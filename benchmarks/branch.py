@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from diffmaac.analysis.record import METRICS, circumstances, evaluations, read_table, write_table
-from diffmaac.api import finish
+from diffmaac.api import complete
 from diffmaac.config import parse_words, read_file
 from diffmaac.errors import SettingError
 from diffmaac.presets import resolve
 from diffmaac.training import Trainer
-from diffmaac.training.run import CHECKPOINT, CONFIG, write_settings
+from diffmaac.training.run import CHECKPOINT, CONFIG
 
 BRANCHES, TABLE = Path("runs/branches"), Path("docs/results/branches.csv")
 HELD = {"seed", "initial_alpha", "hidden", "critics", "members", "model_hidden", "env", "algorithm"}
@@ -41,9 +41,7 @@ def grow(run: Path, more: int, changes: dict[str, Any]) -> Path:
     if int(evaluations(path)[-1]["step"]) < start + more:
         trainer = Trainer(*resolve(stored["env"], given))
         trainer.restore(path)
-        write_settings(path, trainer.settings)
-        trainer.train()
-        finish(trainer)
+        complete(trainer)
     return path
 
 

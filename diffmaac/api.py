@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 
+import diffmaac.training.checkpoint as checkpoint
 from diffmaac.analysis.record import EVALUATION, circumstances, write_json
 from diffmaac.config import Settings, read_file
+from diffmaac.errors import SettingError
 from diffmaac.presets import remarks, resolve
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation
 from diffmaac.training.run import (
+    CHECKPOINT,
     FIGURES,
     Agent,
     check_device,
@@ -44,12 +47,25 @@ def train(env: str | Task | None = None, *, progress: bool = True, **given: Any)
     used, DivergenceError where training turns non-finite (the last checkpoint is then on disk). A setting that has no
     effect beside the others is named by a warning in the log.
     """
-    trainer = prepare(env, given)
-    trainer.train(progress)
-    return finish(trainer)
+    return complete(prepare(env, given), progress)
 
 
-def finish(trainer: Trainer) -> Run:
+def complete(trainer: Trainer, progress: bool = True) -> Run:
+    """Trains a prepared trainer to its last step, and evaluates it; nobody else can train the run meanwhile.
+
+    Raises as `train` does, and SettingError where the run is being trained already, or has been since the trainer was
+    prepared.
+    """
+    folder = trainer.folder
+    with claimed(folder):
+        if (now := checkpoint.saved_step(folder / CHECKPOINT)) != trainer.step:
+            raise SettingError(f"the run in '{folder}' has gone on from step {trainer.step} to {now}. Resume it anew.")
+        write_settings(folder, trainer.settings)
+        trainer.train(progress)
+        return _finish(trainer)
+
+
+def _finish(trainer: Trainer) -> Run:
     """Evaluates a trainer that has reached its last step (kept in evaluation.json), and draws its learning curve."""
     from diffmaac.analysis.plots import learning_curve  # matplotlib is loaded only where it is used
 
@@ -82,9 +98,7 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
     task, settings = read_settings(folder, given, env)
     use_machine(settings)
     trainer = Trainer(task, settings)
-    with claimed(folder):  # lest another training's settings are written over
-        trainer.restore(folder)
-        write_settings(folder, settings)
+    trainer.restore(folder)
     return trainer
 
 

@@ -147,18 +147,17 @@ def _root() -> None:
 @app.command("train", help=TRAIN_HELP)
 def train_command(words: Words = None) -> None:
     """Trains, evaluates and draws; its help is TRAIN_HELP, as with the commands below."""
-    from diffmaac.api import finish, prepare
+    from diffmaac.api import complete, prepare
 
     given = parse_words(words or [])
     trainer = prepare(str(given.pop("env")) if "env" in given else None, given)
     out = Console(stderr=True)
     out.print(f"run directory: {trainer.folder}", highlight=False)
     try:
-        trainer.train()
+        run = complete(trainer)
     except KeyboardInterrupt:
         typer.echo(f"diffmaac: stopped. Go on with `diffmaac train resume={trainer.folder}`.", err=True)
         raise typer.Exit(130) from None
-    run = finish(trainer)
     _report(run.evaluation, trainer.task.criterion)
     typer.echo(f"learning curve: {run.path / 'figures' / 'learning_curve.png'}")
 

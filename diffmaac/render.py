@@ -113,7 +113,7 @@ class Renderer:
 class VideoWriter:
     """An MP4 file (H.264) of pictures `dt` seconds apart, in real time; of faster ones every second or third is kept.
 
-    Raises SettingError where PyAV is not installed, the name does not end in .mp4, or the file cannot be written.
+    Raises SettingError where PyAV is not installed, the name does not end in .mp4, or no such file can be opened.
     """
 
     def __init__(self, file: Path, dt: float):
@@ -126,10 +126,6 @@ class VideoWriter:
         rate = Fraction(1 / (dt * self._every)).limit_denominator(1000)
         self._stream: Any = self._container.add_stream("libx264", rate=rate)
         self._stream.width, self._stream.height, self._stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        try:
-            self._container.start_encoding()  # now, and not with the first picture, lest nothing names the file
-        except OSError as error:
-            raise SettingError(f"video={file}: cannot be written: {error.strerror}. Give another video=.") from error
 
     def add(self, draw: Callable[[], np.ndarray]) -> None:
         """The next picture, (HEIGHT, WIDTH, 3) uint8; `draw` is called if it is kept."""
@@ -152,3 +148,10 @@ def check_video(file: Path) -> None:
     check_file("video", file, (".mp4",))
     if importlib.util.find_spec("av") is None:
         raise SettingError(f"video={file}: needs PyAV to encode. Install it with `pip install diffmaac[video]`.")
+    found = file.exists()
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise SettingError(f"video={file}: cannot be written: {error.strerror}. Give another video=.") from error
+    if not found:
+        file.unlink()

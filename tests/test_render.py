@@ -114,7 +114,7 @@ def test_a_bad_file_name_is_one_line(video: str, said: str, finished: Path, caps
 def test_a_video_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").mkdir()
     with pytest.raises(SettingError, match=r"video=.*v\.mp4: cannot be written: Is a directory"):
-        render.VideoWriter(tmp_path / "v.mp4", 0.05)
+        render.check_video(tmp_path / "v.mp4")
 
 
 def test_without_the_encoder_the_extra_is_named(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:

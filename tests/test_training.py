@@ -16,7 +16,7 @@ import torch
 import diffmaac
 from diffmaac import CheckpointError, DivergenceError, SettingError, TaskError, seeding
 from diffmaac.analysis.record import read_metrics
-from diffmaac.api import prepare
+from diffmaac.api import complete, prepare
 from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
 from diffmaac.dynamics import true_dynamics
 from diffmaac.nn import SquashedGaussianPolicy
@@ -154,18 +154,29 @@ def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path)
 def test_two_processes_do_not_train_one_run(tmp_path):
     """Refused while another process has the run, before anything is written; free again once that is killed."""
     path = tiny(tmp_path / "run", steps=80)
-    settings, waiting = (path / "config.yaml").read_bytes(), prepare(None, {"resume": str(path), "steps": 80})
+    settings = (path / "config.yaml").read_bytes()
     hold = f"import pathlib, time, diffmaac.training.run as r\nwith r.claimed(pathlib.Path({str(path)!r})):\n"
     hold += "    print(flush=True)\n    time.sleep(600)"
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as other:
+    other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
+    try:
         assert other.stdout is not None and other.stdout.readline()
-        with pytest.raises(SettingError, match="trained by another process"):
+        with pytest.raises(SettingError, match="is being trained already"):
             diffmaac.train(resume=str(path), steps=120, progress=False)
-        with pytest.raises(SettingError, match="trained by another process"):
-            waiting.train(progress=False)
+    finally:
         other.kill()
+        other.communicate()
     assert (path / "config.yaml").read_bytes() == settings
     assert diffmaac.train(resume=str(path), steps=120, progress=False).agent.step == 120
+
+
+def test_a_run_that_has_gone_on_meanwhile_is_not_written_over(tmp_path):
+    path = tiny(tmp_path / "run", steps=80)
+    late = prepare(None, {"resume": str(path), "steps": 160})
+    diffmaac.train(resume=str(path), steps=120, progress=False)
+    before = (path / "config.yaml").read_bytes(), numbers(path)
+    with pytest.raises(SettingError, match="has gone on from step 80 to 120"):
+        complete(late, progress=False)
+    assert ((path / "config.yaml").read_bytes(), numbers(path)) == before
 
 
 def test_a_finished_run_can_go_on(finished, tmp_path):

@@ -22,6 +22,7 @@ from diffmaac.errors import CheckpointError
 FORMAT = 1
 """Raised whenever the meaning of a checkpoint changes."""
 MANIFEST = "manifest.json"
+ADVICE = "Start the run anew, or restore the folder from a copy."
 _TENSOR, _ITEMS = "__tensor__", "__items__"
 
 
@@ -57,33 +58,42 @@ def load(folder: Path) -> tuple[int, dict[str, Any]]:
 
     Raises CheckpointError where it is missing, truncated, from another version or has a wrong checksum.
     """
+    manifest = _manifest(folder)
+    tensors_path = folder / Path(manifest["file"]).name
+    if not tensors_path.is_file():
+        raise CheckpointError(f"checkpoint '{folder}' lacks its tensors, '{manifest['file']}'. {ADVICE}")
+    if _sha256(tensors_path) != manifest["sha256"]:
+        raise CheckpointError(f"checkpoint '{tensors_path}' is truncated or changed: wrong checksum. {ADVICE}")
+    try:
+        return manifest["step"], _decode(manifest["state"], load_file(tensors_path))
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(f"checkpoint '{tensors_path}' cannot be read: {error}. {ADVICE}") from error
+
+
+def saved_step(folder: Path) -> int:
+    """The step of the checkpoint in `folder`. Raises CheckpointError where its manifest is missing or damaged."""
+    return _manifest(folder)["step"]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, complete. Raises CheckpointError where it is missing, truncated or from another version."""
     path = folder / MANIFEST
-    advice = "Start the run anew, or restore the folder from a copy."
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint in '{folder}' ({MANIFEST} is missing). Is it a run directory?")
     try:
         manifest = json.loads(path.read_text())
     except ValueError as error:
-        raise CheckpointError(f"checkpoint '{path}' is truncated or not JSON. {advice}") from error
+        raise CheckpointError(f"checkpoint '{path}' is truncated or not JSON. {ADVICE}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise CheckpointError(
             f"checkpoint '{folder}' has format {found}, this version of diffmaac reads format {FORMAT}. "
             "Use the version that wrote it (manifest.json names it)."
         )
-    try:
-        file, sha256, step, tree = (manifest[k] for k in ("file", "sha256", "step", "state"))
-    except KeyError as error:
-        raise CheckpointError(f"checkpoint '{path}' lacks the entry {error}. {advice}") from error
-    tensors_path = folder / Path(file).name
-    if not tensors_path.is_file():
-        raise CheckpointError(f"checkpoint '{folder}' lacks its tensors, '{file}'. {advice}")
-    if _sha256(tensors_path) != sha256:
-        raise CheckpointError(f"checkpoint '{tensors_path}' is truncated or changed: wrong checksum. {advice}")
-    try:
-        return step, _decode(tree, load_file(tensors_path))
-    except (SafetensorError, KeyError) as error:
-        raise CheckpointError(f"checkpoint '{tensors_path}' cannot be read: {error}. {advice}") from error
+    for entry in ("file", "sha256", "step", "state"):
+        if entry not in manifest:
+            raise CheckpointError(f"checkpoint '{path}' lacks the entry '{entry}'. {ADVICE}")
+    return manifest
 
 
 def _encode(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

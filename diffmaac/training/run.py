@@ -1,6 +1,7 @@
 """A run on disk: its directory, its settings, and the policy that can be loaded from it."""
 
 import dataclasses
+import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
@@ -46,23 +46,26 @@ def create_directory(settings: Settings) -> Path:
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Keeps the run in `path` to this process; the operating system gives it free again however the process ends.
+    """Keeps the run in `path` to the caller; the operating system gives it free again however the process ends.
 
-    Raises SettingError where another one trains it, or nothing can be written there.
+    Raises SettingError where the run is being trained already, or nothing can be written there. On a file system
+    without locks it does nothing.
     """
-    lock = FileLock(path / LOCK, timeout=0)
+    file = path / LOCK
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise SettingError(
-            f"the run in '{path}' is being trained by another process. Wait for its end, or stop it."
-        ) from error
+        opened = file.open("a")
     except OSError as error:
-        raise SettingError(f"nothing can be written to run directory '{path}': {error.strerror}.") from error
-    try:
+        raise SettingError(f"run directory: '{file}' cannot be written: {error.strerror}.") from error
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingError(
+                f"the run in '{path}' is being trained already. Wait for its end, or stop it."
+            ) from error
+        except OSError:
+            pass
         yield
-    finally:
-        lock.release()
 
 
 def write_settings(path: Path, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from diffmaac.rollout import imagine
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
 from diffmaac.training.logging import Means, MetricsLog, ProgressLine, Stopwatch
-from diffmaac.training.run import CHECKPOINT, check_device, check_task, claimed, read_settings
+from diffmaac.training.run import CHECKPOINT, check_device, check_task, read_settings
 from diffmaac.types import Transition
 
 ERROR_EPOCHS, ERROR_STATES = 5, 64
@@ -82,14 +82,10 @@ class Trainer:
         return self.model
 
     def train(self, progress: bool = True) -> None:
-        """Runs to `settings.run.steps`.
-
-        Raises DivergenceError, naming the step, with the last checkpoint on disk, and SettingError as `claimed` does.
-        """
+        """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
         run, report = self.settings.run, self.settings.report
         started = time.perf_counter() - self._seconds
         with (
-            claimed(self.folder),
             MetricsLog(self.folder, self.step, report.tensorboard) as log,
             ProgressLine(run.env, run.steps, self.step, progress) as line,
         ):
