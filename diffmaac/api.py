@@ -79,7 +79,7 @@ def _finish(trainer: Trainer) -> Run:
 
 
 def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
-    """The trainer that `train` runs: settings checked, run directory made or checkpoint read."""
+    """The trainer that `complete` runs: settings checked, run directory made or checkpoint read."""
     given = dict(given)
     if "config" in given:
         given = {**read_file(str(given.pop("config"))), **given}
@@ -92,7 +92,6 @@ def prepare(env: str | Task | None, given: dict[str, Any]) -> Trainer:
             _LOGGER.warning(line)
         trainer = Trainer(task, settings)
         trainer.begin(create_directory(settings))
-        write_settings(trainer.folder, settings)
         return trainer
     folder = Path(str(resume))  # the command line reads a name of digits as a number
     task, settings = read_settings(folder, given, env)

@@ -48,17 +48,12 @@ def create_directory(settings: Settings) -> Path:
 def claimed(path: Path) -> Iterator[None]:
     """Keeps the run in `path` to the caller; the operating system gives it free again however the process ends.
 
-    Raises SettingError where the run is being trained already, or nothing can be written there. On a file system
-    without locks it does nothing.
+    Raises SettingError where the run is being trained already, OSError where nothing can be written there. On a file
+    system without locks it does nothing.
     """
-    file = path / LOCK
-    try:
-        opened = file.open("a")
-    except OSError as error:
-        raise SettingError(f"run directory: '{file}' cannot be written: {error.strerror}.") from error
-    with opened:
+    with (path / LOCK).open("a") as file:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SettingError(
                 f"the run in '{path}' is being trained already. Wait for its end, or stop it."
