@@ -27,3 +27,7 @@ class Transition(NamedTuple):
     obs_tp1: Float[Tensor, "batch obs"]
     log_prob_t: Float[Tensor, " batch"]
     """Log density [nats] with which the action was drawn, whatever drew it."""
+
+    def split(self, rows: int) -> list["Transition"]:
+        """The same in chunks of `rows`, the last as long as it comes."""
+        return [Transition(*chunk) for chunk in zip(*(column.split(rows) for column in self), strict=True)]

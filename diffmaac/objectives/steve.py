@@ -17,6 +17,10 @@ class SteveNoise(NamedTuple):
     policy: Float[Tensor, "horizon_plus_1 batch action"]
     model: Float[Tensor, "horizon members batch obs"]
 
+    def split(self, rows: int) -> list["SteveNoise"]:
+        """The same in chunks of `rows` samples, the last as long as it comes."""
+        return [SteveNoise(*chunk) for chunk in zip(*(noise.split(rows, -2) for noise in self), strict=True)]
+
 
 def sample_steve_noise(
     dynamics: AbstractDynamics, horizon: int, batch: int, sizes: tuple[int, int], generator: torch.Generator
