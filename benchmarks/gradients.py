@@ -20,7 +20,7 @@ from diffmaac.analysis.record import machine, read_table, versions, write_betwee
 from diffmaac.config import parse_words
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from test_physics import BOX_AND_BALL, thrown_states
+from support.engine import BOX_AND_BALL, thrown_states
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 RESULTS = Path("docs/results/gradients.csv")

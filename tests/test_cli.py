@@ -4,19 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from test_training import TINY, words
+from support.runs import TINY, run, words
 
-from diffmaac.cli import main
 from diffmaac.config import FIELDS
-
-
-def run(*arguments: str, capsys) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    with pytest.raises(SystemExit) as exit:
-        main(arguments)
-    out, err = capsys.readouterr()
-    return int(exit.value.code or 0), out, err
-
 
 BAD = {
     "train env=pendlum": "Did you mean 'pendulum'? There are: ant, cartpole",

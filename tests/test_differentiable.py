@@ -10,7 +10,7 @@ import sys
 import mujoco
 import pytest
 import torch
-from test_physics import ASSORTMENT, PENDULUM, load, random_states
+from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
 from diffmaac import DifferentiablePhysics, DivergenceError
 from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient

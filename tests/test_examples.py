@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from test_training import TINY, words
+from support.runs import TINY, words
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -11,8 +11,8 @@ import jax
 import mujoco
 import numpy as np
 import pytest
-from test_cli import run
-from test_physics import PENDULUM, load
+from support.engine import PENDULUM, load
+from support.runs import run
 
 from diffmaac import MujocoSystem, get_task
 from diffmaac.analysis import gradient_check
@@ -132,7 +132,7 @@ def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
 
 
 def test_command_on_a_run(tmp_path: Path, capsys) -> None:
-    from test_training import TINY, words
+    from support.runs import TINY, words
 
     folder = tmp_path / "run"
     code, _, _ = run("train", "env=pendulum", f"out={folder}", *words(**TINY), capsys=capsys)

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_cli import run
+from support.runs import run
 
 import diffmaac
 from diffmaac.analysis.record import EVALUATION

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import run
+from support.runs import run
 
 import diffmaac
 from diffmaac import SettingError, get_task, render

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import run
+from support.runs import run
 
 import diffmaac
 from diffmaac import cli

@@ -1,0 +1,52 @@
+"""Runs at tiny size, and the command line called from Python."""
+
+from pathlib import Path
+
+import pytest
+
+import diffmaac
+from diffmaac.analysis.record import read_metrics
+from diffmaac.cli import main
+
+TINY = {
+    "steps": 120,
+    "epoch_steps": 40,
+    "random_steps": 50,
+    "batch_size": 16,
+    "actor_batch_size": 8,
+    "updates_per_step": 1,
+    "hidden": [16],
+    "horizon": 2,
+    "members": 3,
+    "model_hidden": [16],
+    "model_epochs": 2,
+    "model_every": 25,
+    "imagined_states": 50,
+    "imagine_every": 10,
+    "eval_episodes": 1,
+    "final_episodes": 1,
+    "tensorboard": False,
+}
+"""Settings at which a run takes seconds. Two of its three checkpoints fall inside an episode."""
+
+
+def words(**settings) -> list[str]:
+    return [f"{name}={str(value).replace(' ', '')}" for name, value in settings.items()]
+
+
+def tiny(path: Path, **changes) -> Path:
+    return diffmaac.train(**{"env": "double_integrator", **TINY, **changes}, out=str(path), progress=False).path
+
+
+def numbers(run: Path) -> list[dict[str, str]]:
+    """The metrics, without the wall time."""
+    rows = read_metrics(run / "metrics.csv")
+    return [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
+
+
+def run(*arguments: str, capsys) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return int(exit.value.code or 0), out, err

@@ -1,0 +1,71 @@
+"""What stops a run: it says at which step, and the last good checkpoint is kept."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support.runs import TINY, tiny
+
+import diffmaac
+from diffmaac import DivergenceError, TaskError
+from diffmaac.analysis.record import read_metrics
+from diffmaac.api import prepare
+from diffmaac.task import get_task
+from diffmaac.training import checkpoint
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
+    """An absurd step size; the last good checkpoint must be on disk and whole."""
+    with pytest.raises(DivergenceError, match=r"environment step \d+.*Try.*checkpoint of step"):
+        tiny(tmp_path / "run", actor_lr=1e30, critic_lr=1e30)
+    step, _ = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert step == 40
+
+
+def test_a_policy_that_is_not_finite_never_replaces_a_checkpoint(tmp_path):
+    """Poisoned just before the end of an epoch, where no loss would see it any more."""
+    trainer = prepare("double_integrator", {**TINY, "out": str(tmp_path / "run")})
+    advance = trainer._advance
+
+    def poisoned():
+        advance()
+        if trainer.step == 80:
+            with torch.no_grad():
+                next(trainer.agent.policy.parameters()).fill_(float("nan"))
+
+    trainer._advance = poisoned
+    with pytest.raises(DivergenceError, match=r"environment step 80: a parameter.*checkpoint of step 40 is kept"):
+        trainer.train(progress=False)
+    assert checkpoint.load(tmp_path / "run" / "checkpoint")[0] == 40
+    assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 1
+
+
+def test_a_reward_that_turns_nan_is_named_with_its_step(tmp_path):
+    task = get_task("double_integrator")
+    task = dataclasses.replace(task, reward=lambda s, a: torch.where(s[..., 0].abs() > 0.21, torch.nan, s[..., 0]))
+    with pytest.raises(TaskError, match=r"reward of task 'double_integrator' is nan at environment step \d+"):
+        diffmaac.train(task, **TINY, out=str(tmp_path / "run"), progress=False)
+
+
+def test_physics_that_diverges_stops_the_run_with_its_step(tmp_path):
+    """A pendulum whose spring is far too stiff for its time step."""
+    xml = """<mujoco><option timestep="0.1"/><worldbody><body><joint name="j" type="slide" stiffness="1e9"/>
+      <geom size="0.1"/></body></worldbody><actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+      </mujoco>"""
+    system = diffmaac.MujocoSystem.from_xml(xml, frame_skip=20)
+    task = diffmaac.Task("stiff", system, lambda s, a: s[..., 0] * 0, lambda rng: (np.ones(1), np.ones(1)))
+    with pytest.raises(DivergenceError, match=r"environment step \d+.*diverged"):
+        diffmaac.train(task, **TINY, out=str(tmp_path / "run"), progress=False)
+    assert checkpoint.load(tmp_path / "run" / "checkpoint")[0] == 0
+
+
+def test_a_model_that_cannot_be_differentiated_leaves_nothing_behind(tmp_path):
+    xml = """<mujoco><option integrator="implicit"/><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 1">
+      <joint name="j" type="slide" axis="0 0 1"/><geom size="0.1"/></body></worldbody>
+      <actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true"/></actuator></mujoco>"""
+    system = diffmaac.MujocoSystem.from_xml(xml, frame_skip=1)
+    task = diffmaac.Task("box", system, lambda s, a: s[..., 0], lambda rng: (np.zeros(1), np.zeros(1)))
+    with pytest.raises(TaskError, match="integrator"):
+        diffmaac.train(task, **TINY, dynamics="true", out=str(tmp_path / "run"), progress=False)
+    assert not (tmp_path / "run").exists()

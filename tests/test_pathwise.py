@@ -1,0 +1,111 @@
+"""The pathwise objective against its sum written out, SAC, and finite differences of itself."""
+
+import pytest
+import torch
+from support.loop import (
+    ACTION,
+    ALPHA,
+    BATCH,
+    OBS,
+    check_clipping,
+    discount,
+    generator,
+    noise_in_double,
+    reward,
+    some_terminate,
+    start,
+    two_steps,
+)
+
+from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.objectives import ClosedLoop, clip_adjoint, pathwise_loss, sample_pathwise_noise
+
+
+def test_horizon_zero_is_sacs_actor_loss_bit_for_bit():
+    policy = SquashedGaussianPolicy(OBS, ACTION, [16], generator())
+    critics = Critics(OBS, ACTION, [16], generator(1))
+    obs, alpha = start().float(), ALPHA.float()
+    noise = sample_pathwise_noise(None, 0, BATCH, ACTION, generator(3))
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, None, reward, discount), obs, noise, alpha)
+    action, log_prob = policy.sample(obs, noise.policy[0])
+    sac = (alpha * log_prob - critics(obs, action).amin(0)).mean()
+    assert torch.equal(loss, sac)
+    parameters = list(policy.parameters())
+    pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(sac, parameters), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("which", ["linear", "ensemble"])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_gradient_is_the_finite_difference_on_common_noise(which, horizon, policy, critics, request):
+    """Central differences in float64 along random directions; 1e-6 balances their error h^2 against rounding / h."""
+    dynamics = request.getfixturevalue(which)
+    noise, obs, h = noise_in_double(dynamics, horizon), start(), 1e-6
+    parameters = list(policy.parameters())
+
+    def loss():
+        return pathwise_loss(ClosedLoop(policy, critics, dynamics, reward, discount), obs, noise, ALPHA)[0]
+
+    grads = torch.autograd.grad(loss(), parameters)
+    for seed in range(3):
+        directions = [torch.randn(p.shape, generator=generator(seed), dtype=torch.float64) for p in parameters]
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                torch._foreach_add_(parameters, directions, alpha=sign * h)
+                values.append(float(loss()))
+                torch._foreach_add_(parameters, directions, alpha=-sign * h)
+        expected = (values[0] - values[1]) / (2 * h)
+        got = sum(float((g * d).sum()) for g, d in zip(grads, directions, strict=True))
+        assert got == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, [1, 2, 3, 3, 3]), (2.0, [1, 2, 6, 3, 4]), (100.0, [1, 2, 100, 3, 4])]
+)
+def test_adjoints_are_clipped_to_multiples_of_the_median_norm(factor, expected):
+    norms = torch.tensor([1.0, 2.0, 100.0, 3.0, 4.0])  # the median is 3
+    cotangent = norms[:, None] * torch.tensor([0.6, -0.8])
+    obs = torch.zeros(5, 2, requires_grad=True)
+    (grad,) = torch.autograd.grad(clip_adjoint(obs, factor), obs, cotangent)
+    torch.testing.assert_close(grad, torch.tensor(expected)[:, None] * torch.tensor([0.6, -0.8]))
+
+
+@pytest.mark.parametrize(("norms", "expected"), [([0, 0, 0, 1, 100], [0, 0, 0, 1, 1]), ([0] * 5, [0] * 5)])
+def test_samples_without_a_gradient_do_not_count_in_the_median(norms, expected):
+    obs = torch.zeros(5, 1, requires_grad=True)
+    (grad,) = torch.autograd.grad(clip_adjoint(obs, 1.0), obs, torch.tensor(norms)[:, None].float())
+    assert grad[:, 0].tolist() == expected
+
+
+def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics, linear):
+    noise, obs, loop = noise_in_double(linear, 3), start(), ClosedLoop(policy, critics, linear, reward, discount)
+    check_clipping(lambda clip: pathwise_loss(loop, obs, noise, ALPHA, clip)[0], policy)
+
+
+def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 2), start()
+    loss, extra = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, ALPHA)
+    trajectory = two_steps(policy, lambda s, a, h: linear.step(s, a), obs, noise.policy)
+    (_, a0, l0), (s1, a1, l1), (s2, a2, l2) = trajectory
+    expected = reward(obs, a0) - ALPHA * l0 + 0.9 * (reward(s1, a1) - ALPHA * l1)
+    expected = expected + 0.81 * (critics(s2, a2).amin(0) - ALPHA * l2)
+    torch.testing.assert_close(loss, -expected.mean())
+    torch.testing.assert_close(extra["log_prob_t"], l0.detach())
+
+
+def test_each_samples_episode_ends_by_itself(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 2), start()
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, some_terminate), obs, noise, ALPHA)
+    trajectory = two_steps(policy, lambda s, a, h: linear.step(s, a), obs, noise.policy)
+    (_, a0, l0), (s1, a1, l1), (s2, a2, l2) = trajectory
+    last = reward(s1, a1) - ALPHA * l1 + some_terminate(s2) * (critics(s2, a2).amin(0) - ALPHA * l2)
+    assert len(some_terminate(s1).unique()) == 2
+    torch.testing.assert_close(loss, -(reward(obs, a0) - ALPHA * l0 + some_terminate(s1) * last).mean())
+
+
+def test_nothing_counts_after_termination(policy, critics, linear):
+    noise, obs = noise_in_double(linear, 2), start()
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, lambda s: 0 * s[..., 0]), obs, noise, ALPHA)
+    action, log_prob = policy.sample(obs, noise.policy[0])
+    torch.testing.assert_close(loss, -(reward(obs, action) - ALPHA * log_prob).mean())

@@ -1,0 +1,55 @@
+"""Real and imagined data: the ring that holds them, and what is imagined."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from diffmaac import SettingError, seeding
+from diffmaac.dynamics import true_dynamics
+from diffmaac.nn import SquashedGaussianPolicy
+from diffmaac.replay import Replay
+from diffmaac.rollout import imagine
+from diffmaac.task import get_task
+from diffmaac.types import Transition
+
+
+def test_nothing_is_imagined_beyond_a_terminal_state():
+    task = dataclasses.replace(get_task("double_integrator"), terminated=lambda s: s[..., 0] > 0)
+    generator = seeding.torch_generator(0, "test")
+    policy = SquashedGaussianPolicy(2, 1, [8], generator)
+    start = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    imagined = imagine(policy, true_dynamics(task.system), task, start, 3, 0.9, generator)
+    assert len(imagined.obs_t) == 3 + 2 + 2
+    assert imagined.discount_tp1.tolist() == pytest.approx([0.0] + [0.9] * 6)
+
+
+def test_the_replay_is_a_ring():
+    replay = Replay(3, 1, 1)
+    for i in range(5):
+        row = torch.full((1, 1), float(i))
+        replay.add(Transition(row, row, row[0], row[0], row, row[0]))
+    assert replay.all().obs_t[:, 0].tolist() == [2.0, 3.0, 4.0] and len(replay) == 3
+    with pytest.raises(ValueError, match="does not fit"):
+        replay.add(Transition(*(torch.zeros(4, *shape) for shape in ((1,), (1,), (), (), (1,), ()))))
+
+
+@pytest.mark.parametrize(("capacity", "kept"), [(3, [2, 3, 4]), (5, [2, 3, 4]), (2, [3, 4])])
+def test_a_replay_of_another_capacity_takes_up_the_newest_rows(capacity, kept):
+    def row(i):
+        return Transition(*(torch.full(shape, float(i)) for shape in ((1, 1), (1, 1), (1,), (1,), (1, 1), (1,))))
+
+    full = Replay(3, 1, 1)
+    for i in range(5):
+        full.add(row(i))
+    other = Replay(capacity, 1, 1)
+    other.load_state_dict(full.state_dict())
+    assert other.all().obs_t[:, 0].tolist() == kept
+    for i in (5, 6, 7, 8):
+        other.add(row(i))
+    assert other.all().obs_t[:, 0].tolist() == [*kept, 5, 6, 7, 8][-capacity:]
+
+
+def test_a_replay_beyond_memory_is_refused():
+    with pytest.raises(SettingError, match=r"does not fit into memory\. Give smaller steps="):
+        Replay(10**15, 1, 1)

@@ -1,0 +1,121 @@
+"""A run that goes on: after SIGKILL, from its end, in one process at a time, and what cannot change."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from support.runs import TINY, numbers, tiny, words
+
+import diffmaac
+from diffmaac import SettingError
+from diffmaac.analysis.record import read_metrics
+from diffmaac.api import complete, prepare
+from diffmaac.presets import resolve
+from diffmaac.training.trainer import Trainer
+
+
+def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path):
+    """SIGKILL after the first epoch of three; then `resume=`."""
+    path, environment = tmp_path / "killed", {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "diffmaac.cli", "train", *words(env="double_integrator", **TINY), f"out={path}"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while len(read_metrics(path / "metrics.csv")) < 1:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(read_metrics(path / "metrics.csv")) < 3
+    diffmaac.train(resume=str(path), progress=False)
+    assert numbers(path) == numbers(finished)
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    """Refused while another process has the run, before anything is written; free again once that is killed."""
+    path = tiny(tmp_path / "run", steps=80)
+    settings = (path / "config.yaml").read_bytes()
+    hold = f"import pathlib, time, diffmaac.training.run as r\nwith r.claimed(pathlib.Path({str(path)!r})):\n"
+    hold += "    print(flush=True)\n    time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(SettingError, match="is being trained already"):
+            diffmaac.train(resume=str(path), steps=120, progress=False)
+    finally:
+        other.kill()
+        other.communicate()
+    assert (path / "config.yaml").read_bytes() == settings
+    assert diffmaac.train(resume=str(path), steps=120, progress=False).agent.step == 120
+
+
+def test_a_run_that_has_gone_on_meanwhile_is_not_written_over(tmp_path):
+    path = tiny(tmp_path / "run", steps=80)
+    late = prepare(None, {"resume": str(path), "steps": 160})
+    diffmaac.train(resume=str(path), steps=120, progress=False)
+    before = (path / "config.yaml").read_bytes(), numbers(path)
+    with pytest.raises(SettingError, match="has gone on from step 80 to 120"):
+        complete(late, progress=False)
+    assert ((path / "config.yaml").read_bytes(), numbers(path)) == before
+
+
+def test_a_finished_run_can_go_on(finished, tmp_path):
+    longer = tiny(tmp_path / "run", steps=80)
+    diffmaac.train(resume=str(longer), steps=120, progress=False)
+    assert numbers(longer) == numbers(finished)
+
+
+def test_a_longer_run_stays_longer(finished, tmp_path):
+    run = tiny(tmp_path / "run", steps=80)
+    diffmaac.train(resume=str(run), steps=120, progress=False)
+    assert diffmaac.train(resume=str(run), progress=False).agent.step == 120
+
+
+def test_rows_past_the_checkpoint_are_cut_away(finished, tmp_path):
+    run = tiny(tmp_path / "run", steps=80)
+    metrics = (run / "metrics.csv").read_text()
+    last = metrics.splitlines()[-1]
+    (run / "metrics.csv").write_text(f"{metrics}{last.replace('80,', '100,', 1)}\n")  # rows are written whole
+    diffmaac.train(resume=str(run), steps=120, progress=False)
+    assert numbers(run) == numbers(finished)
+
+
+def test_an_existing_run_directory_is_kept(finished):
+    before = numbers(finished)
+    with pytest.raises(SettingError, match="exists"):
+        tiny(finished)
+    assert numbers(finished) == before
+
+
+def test_what_a_run_is_cannot_change_on_resuming(finished):
+    with pytest.raises(SettingError, match="horizon= cannot change"):
+        diffmaac.train(resume=str(finished), horizon=3)
+
+
+def test_resuming_with_fewer_steps_or_another_task_is_refused(finished):
+    with pytest.raises(SettingError, match="at step 120 already"):
+        diffmaac.train(resume=str(finished), steps=80)
+    with pytest.raises(SettingError, match="was made with env=double_integrator"):
+        diffmaac.train("pendulum", resume=str(finished))
+
+
+def test_a_checkpoint_under_other_settings_has_their_horizon_and_step_sizes(tmp_path):
+    prepare("double_integrator", {**TINY, "horizon": 2, "out": str(tmp_path / "run")})
+    changed = {
+        "horizon": 1,
+        "actor_lr": 1e-5,
+        "critic_lr": 2e-5,
+        "alpha_lr": 3e-5,
+        "model_lr": 4e-5,
+        "weight_decay": 0.5,
+    }
+    trainer = Trainer(*resolve("double_integrator", {**TINY, **changed}))
+    trainer.restore(tmp_path / "run")
+    agent, model = trainer.agent, trainer.model
+    assert agent.horizon == 1 and model is not None
+    optimizers = (agent._policy_optimizer, agent._critic_optimizer, agent._alpha_optimizer, model._optimizer)
+    groups = [optimizer.param_groups[0] for optimizer in optimizers]
+    assert [group["lr"] for group in groups] == [1e-5, 2e-5, 3e-5, 4e-5] and groups[3]["weight_decay"] == 0.5
