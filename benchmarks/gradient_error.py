@@ -55,9 +55,7 @@ def linear(seeds: int, regimes: Sequence[str]) -> None:
     for name in regimes:
         noise = REGIMES[name]
         start = time.perf_counter()
-        settings = GradientErrorSettings(
-            env="double_integrator", horizons=HORIZONS, seeds=seeds, process_std=noise, out=str(RESULTS / "scratch")
-        )
+        settings = GradientErrorSettings(env="double_integrator", seeds=seeds, process_std=noise)
         rows, bounds = gradient_error.of_task(
             settings.env, gradient_error.parse_horizons(HORIZONS), ["learned", "true"], settings, progress=True
         )

@@ -1,6 +1,6 @@
 """Updates and rollouts against their own arithmetic, and SAC's update against stable-baselines3's.
 
-    python benchmarks/speed.py [threads=1] [repeats=60]
+    python benchmarks/speed.py [threads=1] [repeats=60]        rollouts a tenth as often
 
 half_cheetah sizes, networks 256 x 256, batch 256, 8 members of 4 x 200, STEVE horizon 2, float32. For each workload:
 the floating-point operations of its matrix products, counted by torch; the time of those very products alone, replayed
@@ -229,8 +229,7 @@ def profiled(load: Workload, repeats: int = 20) -> list[dict[str, Any]]:
 def main(words: list[str]) -> None:
     given = {"threads": 1, "repeats": 60, **parse_words(words)}
     torch.set_num_threads(given["threads"])
-    circumstances = {"threads": given["threads"], "repeats": given["repeats"]}
-    circumstances |= {"instructions": torch.backends.cpu.get_cpu_capability()}
+    circumstances = {"instructions": torch.backends.cpu.get_cpu_capability()}
     circumstances |= {"versions": versions("torch", "stable-baselines3"), "machine": machine()}
     rows, operations = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -238,7 +237,7 @@ def main(words: list[str]) -> None:
             repeats = max(5, given["repeats"] // 10) if group[0].states else given["repeats"]
             for row in measure(group, repeats):
                 print(*row.values(), sep="\t", flush=True)
-                rows.append({**row, **circumstances})
+                rows.append({**row, "threads": given["threads"], "repeats": repeats, **circumstances})
             for load in group:
                 operations += profiled(load, 20 if not load.states else 2)
     out = Path("docs/results") / f"speed-{given['threads']}.csv"

@@ -21,7 +21,7 @@ from diffmaac.commands.page import PageSettings
 from diffmaac.commands.plot import PlotSettings
 from diffmaac.commands.reproduce import ReproduceSettings
 from diffmaac.config import GROUPS, describe, parse_command, parse_words, runs_and_words
-from diffmaac.errors import DiffmaacError
+from diffmaac.errors import DiffmaacError, SettingError
 
 if TYPE_CHECKING:
     from diffmaac.task import Criterion
@@ -208,9 +208,10 @@ def gradient_error_command(words: RunAndWords = None) -> None:
     """Measures the error of the policy gradient."""
     from diffmaac.commands.gradient_error import measure
 
-    given = list(words or [])
-    run = given.pop(0) if given and "=" not in given[0] else ""
-    report = measure(run, parse_command(GradientErrorSettings, given))
+    runs, said = runs_and_words(words or [])
+    if len(runs) > 1:
+        raise SettingError(f"{len(runs)} runs were given, {' and '.join(runs)}. Measure one at a time.")
+    report = measure(runs[0] if runs else "", parse_command(GradientErrorSettings, said))
     _show(report.table, report.lines, report.files)
 
 

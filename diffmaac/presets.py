@@ -25,6 +25,8 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     "quick/true": {"samples": 1, "actor_batch_size": 64, "actor_every": 2, "imagined_states": 10_000},
 }
 """Changes to the defaults. "quick" is sized for two cores; "quick/true" adds what differs for the true dynamics."""
+BASIS = ("preset", "dynamics", "mixed_values", "algorithm")
+"""What the usual values of all other settings follow from, beside the task."""
 OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip"})
 """What of "quick/true" makes a policy gradient through the truth affordable and tame; for no other is it wanted."""
 
@@ -36,7 +38,7 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
     """
     task = get_task(env)
     given = convert({**given, "env": task.name})
-    chosen = {name: given.get(name, default_of(name)) for name in ("preset", "dynamics", "mixed_values", "algorithm")}
+    chosen = {name: given.get(name, default_of(name)) for name in BASIS}
     fixed = ALGORITHMS[chosen["algorithm"]]
     differentiated = {"mixed": "learned" if chosen["mixed_values"] == "true" else "true"}
     derivatives = differentiated.get(chosen["dynamics"], chosen["dynamics"])
@@ -68,7 +70,7 @@ def resolve(env: str | Task, given: Mapping[str, Any]) -> tuple[Task, Settings]:
 
 def usual(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run of which no more is said than task, preset, dynamics and algorithm are those of `given`."""
-    said = {name: given[name] for name in ("algorithm", "preset", "dynamics", "mixed_values")}
+    said = {name: given[name] for name in BASIS}
     try:
         return flatten(resolve(given["env"], said)[1])
     except SettingError:  # a task of one's own, not registered here

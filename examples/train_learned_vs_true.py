@@ -1,7 +1,7 @@
 """The same algorithm through two dynamics: a learned ensemble, and MuJoCo itself. One figure.
 
 python examples/train_learned_vs_true.py                       pendulum, about eight minutes on two cores
-python examples/train_learned_vs_true.py env=cartpole seed=1   any setting of `diffmaac train`
+python examples/train_learned_vs_true.py env=cartpole seed=1   any setting of `diffmaac train` but dynamics, out
 """
 
 import sys

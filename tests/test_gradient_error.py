@@ -18,7 +18,7 @@ from diffmaac.analysis.lqr import LinearQuadraticProblem
 from diffmaac.commands.gradient_error import parse_horizons
 from diffmaac.dynamics import AbstractDynamics, LinearDynamics
 from diffmaac.errors import DivergenceError, SettingError, TaskError
-from diffmaac.objectives import PathwiseNoise
+from diffmaac.objectives import PathwiseNoise, lower_bound
 from diffmaac_envs.double_integrator import A, B, Q, R
 
 GAIN = np.array([[1.5, 1.2]])
@@ -240,6 +240,23 @@ def test_the_bound_is_above_the_error(parts: Parts) -> None:
     assert all(later.c_1 > before.c_1 for before, later in itertools.pairwise(found[1:]))
     assert rank_correlation([1, 2, 3], [1, 4, 9]) == pytest.approx(1)
     assert math.isnan(rank_correlation([1, 2], [1, 2]))
+
+
+def test_a_bound_beyond_all_numbers_is_infinite(parts: Parts) -> None:
+    assert [math.isinf(bound.value) for bound in bounds(parts, [0, 400], 4, seed=0)] == [False, True]
+
+
+def test_more_than_two_critics_count_as_the_objective_has_them(study: Study, parts: Parts) -> None:
+    """The minimum of each pair, averaged: of true rollouts of no step nothing else is left."""
+
+    def four(obs, action):
+        return torch.stack([obs[:, 0], obs[:, 1], action[:, 0], obs[:, 0] + action[:, 0]])
+
+    case = dataclasses.replace(parts, critic=four)
+    obs, action = study.start(5, seeding.torch_generator(0, "q")), torch.ones(5, 1, dtype=torch.float64)
+    found = RolloutCritic(case, torch.zeros(0, 5, 1, dtype=torch.float64))(obs, action)
+    torch.testing.assert_close(found[0], lower_bound(four(obs, action)))
+    assert not torch.equal(found[0], four(obs, action).amin(0))
 
 
 def test_command_writes_table_and_figure(tmp_path, capsys) -> None:

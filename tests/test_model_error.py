@@ -6,12 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.runs import TINY
 from torch import Tensor
 
 import diffmaac
 from diffmaac import cli, get_task, seeding
 from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.analysis.model_error import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
+from diffmaac.commands.gradient_error import run_parts
 from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, MixedDynamics, Noise, held_out_rows, true_dynamics
 from diffmaac.errors import SettingError
@@ -278,6 +280,15 @@ def test_gradient_error_of_a_run(short_run, tmp_path, capsys, rollout: int) -> N
     assert (float(rows["true", 2]["l2"]) > 0) == (rollout > 0)
 
 
+def test_a_run_without_entropy_is_measured_without(tmp_path) -> None:
+    """Its directory's name may hold an equals sign, as those that `benchmarks/branch.py` makes."""
+    words = {**TINY, "env": "double_integrator", "entropy": False, "steps": 60}
+    run = diffmaac.train(**words, out=str(tmp_path / "entropy=false"), progress=False).path
+    assert run_parts(Trainer.load(run), learned=True, rollout=0).alpha == 0
+    cli.app(["gradient-error", str(run), "horizons=0,1", "samples=16", "chunk=2"], standalone_mode=False)
+    assert (run / "figures" / "gradient_error.csv").is_file()
+
+
 def run_of(algorithm: str, dynamics: str, folder, steps: int = 40) -> str:
     settings = {"env": "double_integrator", "algorithm": algorithm, "dynamics": dynamics, "steps": steps}
     settings |= {"random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "tensorboard": False}
@@ -298,7 +309,9 @@ def test_bad_input_is_one_line(short_run, tmp_path, capsys) -> None:
         "gradient-error env=pendulum": "no closed form",
         "gradient-error no/such/run": "is not a run directory",
         f"model-error {sac}": "has no learned model",
-        f"model-error {short_run} states=0": "at least 1",
+        f"model-error {short_run} states=1": "at least 2",
+        f"gradient-error {short_run} {sac}": "Measure one at a time",
+        "gradient-error env=double_integrator gamma=0": "between 0.1 and 0.999",
         f"model-error {young}": "was never fitted",
         f"gradient-error {young} horizons=0": "was never fitted",
         f"gradient-error {short_run} gamma=0.5": "gamma=0.5 is a setting of env=",

@@ -61,7 +61,7 @@ def test_the_page_holds_all_it_shows(finished: Path) -> None:
     assert page.loaded and all(link.startswith(("data:", "#")) for link in page.loaded)
     assert {"svg", "video", "img"} <= set(page.tags) and page.tags.count("img") == 2
     assert all(f"<td>{name}</td>" in text for name in FIELDS), "every setting has its line"
-    assert re.search(r"return, evaluation after training</td><td>-?[\d.]+ ± [\d.]+ over 2 episodes", text)
+    assert re.search(r"return, evaluation after training, at step 60</td><td>-?[\d.]+ ± [\d.]+ over 2 episodes", text)
     assert "<td>optimisation</td>" in text and "<td>ensemble</td>" in text
 
 

@@ -64,6 +64,11 @@ def test_labels_say_what_differs() -> None:
     assert tell_apart([run(), sac]) == ["maac", "sac"]
     assert tell_apart([run(gamma=0.99), {**sac, "gamma": 0.9}]) == ["maac, gamma=0.99", "sac, gamma=0.9"]
     assert tell_apart([run(), run(horizon=1), sac]) == ["maac, horizon=4", "maac, horizon=1", "sac, horizon=0"]
+    true, quick = run(dynamics="true", seed=1), run(preset="quick", seed=1)
+    assert tell_apart([true, sac]) == ["maac", "sac"]
+    for other, said in ((true, "true dynamics"), (quick, "preset=quick")):
+        labels = tell_apart([run(), other, sac])  # never one curve
+        assert labels[0] != labels[1] and said in labels[1]
 
 
 def test_an_ablation_beside_another_algorithm_is_not_called_by_its_algorithm_alone() -> None:

@@ -38,7 +38,7 @@ from diffmaac import seeding
 from diffmaac.analysis.gradient_error import LEARNED, TRUE, Parts, common_noise
 from diffmaac.analysis.jacobian import jacobian
 from diffmaac.dynamics.base import AbstractDynamics, Noise
-from diffmaac.objectives import PathwiseNoise
+from diffmaac.objectives import PathwiseNoise, lower_bound
 from diffmaac.types import QFunction
 
 DIRECTIONS = 8
@@ -94,8 +94,9 @@ def bounds(
         l_pi = max(widening[: horizon + 1])
         growth = max(growths[:horizon], default=0.0) * l_pi
         k = max(sensitivities[: horizon + 1])
-        l_q = _gradient_norm(lambda s, a: true_critic(s, a).amin(0), *theirs[horizon])
-        sums = [sum(growth**i for i in range(t)) for t in range(horizon + 1)]
+        l_q = _gradient_norm(lambda s, a: lower_bound(true_critic(s, a)), *theirs[horizon])
+        powers = torch.tensor(growth, dtype=torch.float64) ** torch.arange(horizon)  # inf where a float would raise
+        sums = [0.0, *powers.cumsum(0).tolist()]
         inner = sum(parts.gamma**t * rewards[t] * sums[t] for t in range(1, horizon))
         c_1 = k * l_pi * (inner + parts.gamma**horizon * l_q * sums[horizon])
         eps_q = _critic_error(parts.critic, true_critic, ours[horizon], theirs[horizon])
@@ -164,8 +165,8 @@ def _gradient_norm(function, obs: Tensor, action: Tensor) -> float:
 
 
 def _critic_error(critic: QFunction, true_critic: QFunction, ours: Visited, theirs: Visited) -> float:
-    found = _gradient(lambda s, a: critic(s, a).amin(0), *ours)
-    exact = _gradient(lambda s, a: true_critic(s, a).amin(0), *theirs)
+    found = _gradient(lambda s, a: lower_bound(critic(s, a)), *ours)
+    exact = _gradient(lambda s, a: lower_bound(true_critic(s, a)), *theirs)
     return float((found - exact).norm(dim=-1).max())
 
 

@@ -24,7 +24,14 @@ from diffmaac import seeding
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.nn import AbstractPolicy
-from diffmaac.objectives import ClosedLoop, PathwiseNoise, flat_gradient, pathwise_loss, sample_pathwise_noise
+from diffmaac.objectives import (
+    ClosedLoop,
+    PathwiseNoise,
+    flat_gradient,
+    lower_bound,
+    pathwise_loss,
+    sample_pathwise_noise,
+)
 from diffmaac.task import Task
 from diffmaac.types import QFunction
 
@@ -112,7 +119,7 @@ class RolloutCritic:
             weight = weight * parts.task.discount(obs, parts.gamma)
             action, log_prob = self._policy.sample(obs, noise)
             value = value - weight * parts.alpha * log_prob
-        return (value + weight * parts.critic(obs, action).amin(0))[None]
+        return (value + weight * lower_bound(parts.critic(obs, action)))[None]
 
 
 def gradient(
@@ -187,7 +194,8 @@ def gradient_errors(
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> list[GradientError]:
-    """The error for every horizon, dynamics and reference, from at most `samples` trajectories, `chunk` at a time.
+    """The error for every horizon, dynamics and reference, from at most `samples` trajectories, `chunk` at a time, but
+    no fewer than `FEWEST` chunks.
 
     Sampling stops when the Monte Carlo error of every row is below a tenth of the error that it shows.
 
@@ -199,7 +207,7 @@ def gradient_errors(
     tallies = {horizon: _Tally(list(parts.dynamics)) for horizon in horizons}
     rows: dict[int, list[GradientError]] = {}
     unsure = list(horizons)
-    for index in range(max(FEWEST, -(-samples // chunk))):
+    for index in range(most_chunks(samples, chunk)):
         generator = seeding.torch_generator(seed, f"gradient-error-{index}")
         for horizon, gradients in _chunk(parts, unsure, chunk, generator).items():
             tallies[horizon].add(gradients)
@@ -210,6 +218,11 @@ def gradient_errors(
             if not unsure:
                 break
     return [row for horizon in horizons for row in rows[horizon]]
+
+
+def most_chunks(samples: int, chunk: int) -> int:
+    """How many chunks `samples` trajectories are, `FEWEST` at least."""
+    return max(FEWEST, -(-samples // chunk))
 
 
 def check_horizons(horizons: Sequence[int]) -> None:

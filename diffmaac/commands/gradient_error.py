@@ -35,10 +35,10 @@ class GradientErrorSettings:
     horizons: str = setting("0,1,2,4,8,16,32", "horizons, whole numbers from 0 on")
     dynamics: str = setting("learned,true", "whose gradient: learned, true, or both")
     seeds: int = setting(8, "env=: how many times model and critic are trained", 1)
-    gamma: float = setting(0.9, "env=: discount", 0.0, 0.999)
+    gamma: float = setting(0.9, "env=: discount", 0.1, 0.999)
     process_std: float = setting(0.05, "env=: standard deviation of the noise that a step adds", 0.0)
     transitions: int = setting(1000, "env=: real transitions that model and critic learn from", 100)
-    samples: int = setting(4096, "a run: trajectories for each gradient, at most", 1)
+    samples: int = setting(4096, "a run: trajectories for each gradient, at most; but no fewer than eight chunks", 1)
     chunk: int = setting(256, "a run: trajectories at a time", 2)
     rollout: int = setting(0, "a run: steps of the true rollouts in place of the true critic; 0: its own critic", 0)
     seed: int = setting(0, "first seed", 0)
@@ -143,7 +143,7 @@ def of_run(
 ) -> "tuple[list[GradientError], dict[int, list[Bound]]]":
     """Errors and bounds of a run, learned against true dynamics. Raises SettingError where it has no model."""
     from diffmaac.analysis.bound import bounds
-    from diffmaac.analysis.gradient_error import gradient_errors
+    from diffmaac.analysis.gradient_error import gradient_errors, most_chunks
     from diffmaac.dynamics import true_dynamics
     from diffmaac.training.trainer import Trainer
 
@@ -151,8 +151,7 @@ def of_run(
     if "learned" in dynamics:
         trainer.fitted_model("Give dynamics=true.")
     parts = run_parts(trainer, "learned" in dynamics, settings.rollout)
-    chunks = -(-settings.samples // settings.chunk)
-    with _bar("gradient-error", chunks, progress) as advance:
+    with _bar("gradient-error", most_chunks(settings.samples, settings.chunk), progress) as advance:
         rows = gradient_errors(parts, horizons, settings.samples, settings.chunk, settings.seed, advance)
     found = {}
     if "learned" in dynamics:
@@ -166,7 +165,7 @@ RUN_BOUND_SAMPLES = 32
 
 
 def run_parts(trainer: "Trainer", learned: bool, rollout: int) -> "Parts":
-    """Policy, critic, model, truth and start states of a run, in float64.
+    """Policy, critic, model, truth and start states of a run, in float64 on the CPU.
 
     The true critic is that of rollouts of the true dynamics; with rollout=0 the run's own takes its place, so that only
     the dynamics are compared. (Through stiff contacts a gradient over a few more true steps needs very many samples.)
@@ -181,9 +180,9 @@ def run_parts(trainer: "Trainer", learned: bool, rollout: int) -> "Parts":
     found: dict[str, AbstractDynamics] = {"true": true_dynamics(task.system)}
     if learned:
         assert trainer.model is not None
-        trainer.model.network.double().requires_grad_(False)
+        trainer.model.network.cpu().double().requires_grad_(False)
         found["learned"] = trainer.model
-    states = trainer.replay.all().obs_t.double()
+    states = trainer.replay.all().obs_t.cpu().double()
     if len(states) == 0:
         raise TaskError("the run has not taken a step yet: there is no state to start from. Train it first.")
 
@@ -198,12 +197,12 @@ def run_parts(trainer: "Trainer", learned: bool, rollout: int) -> "Parts":
 
     parts = Parts(
         task=task,
-        policy=agent.policy.double(),
-        critic=agent.critics.double().requires_grad_(False),
+        policy=agent.policy.cpu().double(),
+        critic=agent.critics.cpu().double().requires_grad_(False),
         true_critic=true_critic,
         dynamics=found,
         start=start,
-        alpha=float(agent.log_alpha.detach().exp()),
+        alpha=float(agent.alpha),
         gamma=trainer.settings.agent.gamma,
     )
     return parts

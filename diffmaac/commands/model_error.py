@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ModelErrorSettings:
     """On what, and how much of it."""
 
-    states: int = setting(256, "held-out real states on which derivatives are compared, the last ones first", 1)
+    states: int = setting(256, "held-out real states on which derivatives are compared, the last ones first", 2)
     steps: int = setting(20, "steps of the open-loop prediction", 1)
     seed: int = setting(0, "seed of the actions' noise", 0)
     out: str = setting("", "directory for model_error.csv and the figures; default: RUN/figures")
@@ -39,20 +39,21 @@ def measure(run: str, settings: ModelErrorSettings) -> Report:
     model = trainer.fitted_model("Give a run with dynamics=learned.")
     out = Path(settings.out or f"{run}/figures")
     out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
-    model.network.double().requires_grad_(False)
+    model.network.cpu().double().requires_grad_(False)
+    policy = trainer.agent.policy.cpu()
     truth = true_dynamics(trainer.task.system, "finite_difference")
     real = trainer.replay.all()
     rows = held_out_rows(len(real.obs_t), trainer.settings.model.validation).nonzero()[:, 0]
-    if len(rows) == 0:
-        raise SettingError(f"the run '{run}' has no held-out transition yet. Train it first.")
-    obs, action, obs_tp1 = (x[rows].double() for x in (real.obs_t, real.action_t, real.obs_tp1))
+    if len(rows) < 2:
+        raise SettingError(f"the run '{run}' has {len(rows)} held-out transitions, and two are needed. Train it first.")
+    obs, action, obs_tp1 = (x.cpu()[rows].double() for x in (real.obs_t, real.action_t, real.obs_tp1))
     last = slice(-settings.states, None)
     errors = jacobian_errors(model, truth, obs[last], action[last])
     predicted = predictions(model, obs, action, obs_tp1)
     with torch.no_grad():
         shape = (settings.steps, len(obs[last]), trainer.task.action_size)
         noise = torch.randn(shape, generator=seeding.torch_generator(settings.seed, "open-loop"))
-        actions = torch.stack([trainer.agent.policy.sample(obs[last].float(), n)[0] for n in noise]).double()
+        actions = torch.stack([policy.sample(obs[last].float(), n)[0] for n in noise]).double()
     ahead = open_loop_errors(model, truth, obs[last], actions)
     files = [out / f"{name}" for name in ("model_error.csv", "jacobian_error.png", "open_loop_error.png")]
     where = {"run": run, "step": trainer.step, "states": len(obs[last]), "versions": versions("diffmaac", "torch")}

@@ -74,11 +74,12 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
         ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
     ]
-    if final := read_json(folder / EVALUATION, dict, "return", "return_std", "returns"):
+    if final := read_json(folder / EVALUATION, dict, "step", "return", "return_std", "returns"):
+        when = f"evaluation after training, at step {final['step']:,}"  # which may have gone on since
         text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
-        lines.append(("return, evaluation after training", text))
+        lines.append((f"return, {when}", text))
         if "solved" in final:
-            lines.append(("episodes that meet the task's criterion", f"{final['solved']:.0%}"))
+            lines.append((f"criterion met, {when}", f"{final['solved']:.0%} of episodes"))
     return _table(lines)
 
 
@@ -113,7 +114,7 @@ def _model_table(file: Path) -> str:
         rows = list(csv.reader(opened))
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         return ""
-    columns = [i for i, name in enumerate(rows[0]) if name not in ("run", "step", "versions")]
+    columns = [i for i, name in enumerate(rows[0]) if name not in ("run", "versions")]
     return _table([[_short(row[i]) for i in columns] for row in rows[1:]], [rows[0][i] for i in columns])
 
 

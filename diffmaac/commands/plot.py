@@ -7,7 +7,7 @@ from typing import Any
 
 from diffmaac.config import check_file, flatten, setting
 from diffmaac.errors import DiffmaacError, SettingError
-from diffmaac.presets import usual
+from diffmaac.presets import BASIS, usual
 from diffmaac.training.run import INCIDENTAL
 
 
@@ -94,14 +94,17 @@ def _notes(label: str, runs: Mapping[Path, Sequence[Mapping[str, str]]], seeds: 
 def tell_apart(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each run the settings that not all share, in words; the algorithm where all share all.
 
-    Where algorithms differ, what each run has by its algorithm is not said, and what one has in spite of it is.
+    Where algorithms differ, what each run has by its algorithm is not said, and what one has in spite of it is; preset
+    and dynamics are where runs of one algorithm differ in them.
     """
     names = [name for name in settings[0] if name not in INCIDENTAL]
     differing = [name for name in names if len({str(given[name]) for given in settings}) > 1]
     if "algorithm" in differing:
         pairs = [(given, usual(given)) for given in settings]
         odd = {name: {str(given[name]) != str(usual[name]) for given, usual in pairs} for name in names}
-        said = [name for name in names if len(odd[name]) > 1 or (name in differing and True in odd[name])]
+        kinds = len({given["algorithm"] for given in settings})
+        split = [name for name in BASIS if len({(given["algorithm"], given[name]) for given in settings}) > kinds]
+        said = [n for n in names if n in split or len(odd[n]) > 1 or (n in differing and True in odd[n])]
         differing = ["algorithm", *said]
     short = {"algorithm": "{}", "dynamics": "{} dynamics"}
     words = [[short.get(name, name + "={}").format(given[name]) for name in differing] for given in settings]
