@@ -107,7 +107,7 @@ class ModelSettings:
     model_epochs: int = setting(200, "most epochs of one fit", 1)
     model_patience: int = setting(5, "epochs without improvement on held-out data after which a fit stops", 1)
     validation: float = setting(0.2, "share of the data held out", 0.01, 0.9)
-    weight_decay: float = setting(0.0, "L2 penalty on the weights", 0.0)
+    weight_decay: float = setting(0.0, "L2 penalty on the weights (not on biases and bounds of the variance)", 0.0)
 
 
 @dataclass(frozen=True)

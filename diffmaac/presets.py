@@ -86,21 +86,23 @@ def remarks(settings: Settings, given: Iterable[str]) -> list[str]:
     run, agent, data = settings.run, settings.agent, settings.data
     model = [f.name for f in dataclasses.fields(ModelSettings)] + ["log_model_error"]
     imagination = ["real_ratio", "imagined_states", "imagine_every", "imagined_keep", "rollout_length", "rollout_ramp"]
-    values = flatten(settings)
+    values, derived = flatten(settings), run.dynamics == "mixed" and run.mixed_values == "true"
     rules = [
         (not uses_dynamics(values), f"algorithm={run.algorithm} has no dynamics here", model),
         (run.dynamics == "true", "dynamics=true has no model to fit", model),
         (run.dynamics != "mixed", f"dynamics={run.dynamics}", ["mixed_values"]),
+        (derived and not differentiates(values), "the model gives derivatives only, and none is taken", model[:-1]),
         (data.data == "real", "data=real", imagination),
         (len(set(data.rollout_length)) == 1, f"rollout_length={data.rollout_length} does not grow", ["rollout_ramp"]),
         (agent.critic_target == "td", "critic_target=td", ["steve_horizon", "steve_floor"]),
+        (agent.steve_horizon == 0, "steve_horizon=0 weighs one target", ["steve_floor"]),
         (agent.actor_objective != "svg", "replayed actions are not weighed", ["importance_clip"]),
         (not differentiates(values), "horizon=0 differentiates no dynamics", ["adjoint_clip"]),
         (agent.horizon != "auto", f"horizon={agent.horizon}", ["auto_horizons"]),
         (not agent.entropy, "entropy=false", ["initial_alpha", "alpha_lr", "target_entropy"]),
     ]
     reasons = {name: why for holds, why, names in reversed(rules) if holds for name in names}
-    others = usual(values)
+    others = usual(values) | {"mixed_values": default_of("mixed_values")}
     idle = [name for name in given if name in reasons and values[name] != others[name]]
     lines = [f"{name}={values[name]} has no effect: {reasons[name]}." for name in idle]
     if run.steps <= data.random_steps:

@@ -1,7 +1,10 @@
 """Randomness from one seed: independent named streams, none of them global.
 
-Each consumer owns a stream, so that drawing more in one place (a longer evaluation, another ensemble member) changes
-nothing elsewhere. Streams are derived by hashing, as `numpy.random.SeedSequence` does for spawned children.
+Each consumer owns a stream, so that drawing more in one place (a longer evaluation, another fit) changes nothing
+elsewhere. Networks come out of one stream, the model before policy and critics: runs of one seed with and without a
+model, or with more members, begin from the same states and random actions, and from policies of their own.
+
+Streams are derived by hashing, as `numpy.random.SeedSequence` does for spawned children.
 """
 
 import zlib

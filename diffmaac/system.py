@@ -17,9 +17,13 @@ from diffmaac.errors import DivergenceError, TaskError
 _LOGGER = logging.getLogger(__name__)
 _CONSTANTS = (
     *("body_mass", "body_inertia", "body_pos", "geom_type", "geom_size", "geom_pos", "geom_friction", "jnt_axis"),
-    *("jnt_range", "jnt_stiffness", "dof_damping", "dof_armature", "actuator_gear", "actuator_ctrlrange"),
+    *("geom_solref", "geom_solimp", "geom_contype", "geom_conaffinity", "jnt_type", "jnt_range", "jnt_stiffness"),
+    *("dof_damping", "dof_armature", "dof_frictionloss", "qpos_spring", "actuator_gear", "actuator_ctrlrange"),
+    *("actuator_gainprm", "actuator_biasprm"),
 )
 """Arrays of an `MjModel` that tell an edited robot from the one that it was."""
+_OPTIONS = ("timestep", "gravity", "wind", "density", "viscosity", "integrator", "cone", "impratio")
+"""Likewise of its `opt`."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,9 @@ class MujocoSystem(AbstractSystem):
         return (high + low) / 2, (high - low) / 2
 
     def constants(self) -> list[np.ndarray]:
-        return [np.asarray(getattr(self.model, name), float) for name in _CONSTANTS] + [np.array(self.dt)]
+        arrays = [getattr(self.model, name) for name in _CONSTANTS]
+        options = [getattr(self.model.opt, name) for name in _OPTIONS]
+        return [np.asarray(x, float) for x in (*arrays, *options, self.frame_skip)]
 
     def engine_model(self) -> mujoco.MjModel:
         """A copy of the model that stays where it diverged, where MuJoCo's default would silently reset it."""
@@ -269,6 +275,8 @@ class LinearSimulator(AbstractSimulator):
 
     def step(self, action: np.ndarray) -> None:
         self._s = self._system.A @ self._s + self._system.B @ action
+        if not np.abs(self._s).max() < np.finfo(np.float32).max:
+            raise DivergenceError("the linear system diverged: its state is beyond float32. Shorten the episode.")
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         qpos, qvel = np.split(self._s, 2)

@@ -86,14 +86,18 @@ class Task:
         return TaskEnv(self, render_mode)
 
     def fingerprint(self) -> str:
-        """A hash of what the task is made of: its motion, sizes, episode, and its reward at sixteen fixed points."""
+        """A hash of what the task is made of: its motion, sizes, episode, and reward and termination at sixteen points.
+
+        Start states have no part in it: a run can go on from others.
+        """
         rng = np.random.default_rng(0)
         obs = torch.from_numpy(rng.normal(size=(16, self.obs_size)))
         action = torch.from_numpy(rng.uniform(-1, 1, (16, self.action_size)))
         with torch.no_grad():
             rewards = self.reward(obs, action).double().numpy()
+            ended = self.discount(obs, 1.0).numpy()
         # Six digits: rewards may differ in the last ones from machine to machine.
-        numbers = [f"{x:.5e}" for array in (*self.system.constants(), rewards) for x in np.ravel(array)]
+        numbers = [f"{x:.5e}" for array in (*self.system.constants(), rewards, ended) for x in np.ravel(array)]
         words = [self.name, str(self.obs_size), str(self.action_size), str(self.episode_steps), *numbers]
         return hashlib.sha256(" ".join(words).encode()).hexdigest()
 

@@ -69,3 +69,12 @@ def test_a_model_that_cannot_be_differentiated_leaves_nothing_behind(tmp_path):
     with pytest.raises(TaskError, match="integrator"):
         diffmaac.train(task, **TINY, dynamics="true", out=str(tmp_path / "run"), progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_linear_system_that_runs_away_stops_the_run_with_its_step(tmp_path):
+    task = get_task("double_integrator")
+    assert isinstance(task.system, diffmaac.LinearSystem)
+    unstable = dataclasses.replace(task.system, A=30 * task.system.A)
+    task = dataclasses.replace(task, system=unstable, reward=lambda obs, action: torch.zeros_like(obs[..., 0]))
+    with pytest.raises(DivergenceError, match=r"environment step \d+.*linear system diverged"):
+        diffmaac.train(task, **TINY, out=str(tmp_path / "run"), progress=False)

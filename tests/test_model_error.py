@@ -11,12 +11,14 @@ from torch import Tensor
 
 import diffmaac
 from diffmaac import cli, get_task, seeding
+from diffmaac.algorithms import actor_critic
 from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.analysis.model_error import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
+from diffmaac.api import prepare
 from diffmaac.commands.gradient_error import run_parts
 from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, MixedDynamics, Noise, held_out_rows, true_dynamics
-from diffmaac.errors import SettingError
+from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import ClosedLoop
 from diffmaac.system import LinearSystem
@@ -196,6 +198,32 @@ def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
     mixed = MixedDynamics(truth, models)
     found = gradient_spread(loop(policy, twins, mixed), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
     assert found[0] < 1e-10 < found[1] < found[2]
+
+
+def test_horizons_that_diverge_are_not_chosen(tmp_path, monkeypatch) -> None:
+    policy = SquashedGaussianPolicy(2, 1, [8], generator(1)).double()
+    critics, alpha = Critics(2, 1, [8], generator(2)).double(), torch.tensor(0.1, dtype=torch.float64)
+    dynamics = LinearDynamics(LinearSystem(A_2, B_2, 0.1))
+
+    def step(obs: Tensor, action: Tensor, noise: Noise | None) -> Tensor:
+        if (obs.abs() > 10).any():
+            raise DivergenceError("the physics diverged")
+        return 4 * obs
+
+    monkeypatch.setattr(dynamics, "step", step)
+    found = gradient_spread(loop(policy, critics, dynamics), 2, batch()[0], [0, 1, 6], alpha, generator(4))
+    assert found.isfinite().tolist() == [True, True, False]
+
+    words = {**TINY, "horizon": "auto", "auto_horizons": [0, 1, 3], "out": str(tmp_path / "run")}
+    agent = prepare("double_integrator", words).agent
+    cases = {1: [math.nan, 0.5, math.inf], 3: [2.0, math.nan, 1.0]}
+    for chosen, spread in cases.items():
+        monkeypatch.setattr(actor_critic, "gradient_spread", lambda *_, s=spread: torch.tensor(s))
+        agent.choose_horizon(batch()[0].float())
+        assert agent.horizon == chosen
+    monkeypatch.setattr(actor_critic, "gradient_spread", lambda *_: torch.full((3,), math.nan))
+    agent.choose_horizon(batch()[0].float())
+    assert agent.horizon == 3  # as it was
 
 
 def test_horizon_auto_chooses_logs_and_resumes(tmp_path) -> None:

@@ -119,3 +119,5 @@ def test_a_checkpoint_under_other_settings_has_their_horizon_and_step_sizes(tmp_
     optimizers = (agent._policy_optimizer, agent._critic_optimizer, agent._alpha_optimizer, model._optimizer)
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
     assert [group["lr"] for group in groups] == [1e-5, 2e-5, 3e-5, 4e-5] and groups[3]["weight_decay"] == 0.5
+    rest = model._optimizer.param_groups[1]  # biases and bounds of the variance
+    assert rest["weight_decay"] == 0 and all(x is not w for x in rest["params"] for w in model.network.net.weights)

@@ -89,6 +89,12 @@ def test_steve_leaves_an_uncertain_horizon_alone():
     assert target.abs().max() < 1.0
 
 
+def test_a_single_estimate_weighs_all_horizons_alike():
+    """It has no variance at any of them: one member and one critic."""
+    values = torch.arange(5.0).expand(4, 1, 1, 5).permute(3, 1, 2, 0)
+    assert steve_target(values, 0.5)[0].tolist() == [2.0] * 4
+
+
 def test_targets_in_chunks_are_those_of_all_rows_at_once(monkeypatch):
     task, settings = resolve("double_integrator", {"steve_horizon": 2, "hidden": [16], "members": 3})
     model = LearnedDynamics(OBS, ACTION, settings.model, generator(2))

@@ -1,5 +1,6 @@
 """One contract over all tasks."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -160,6 +161,33 @@ def test_a_termination_that_cannot_be_used_is_named(terminated, message):
 def test_an_mjcf_that_cannot_be_used_is_named(xml, message):
     with pytest.raises(TaskError, match=message):
         MujocoSystem.from_xml(xml, frame_skip=1)
+
+
+def test_another_motion_or_end_is_another_task():
+    """Runs of one are not taken up with the other."""
+    task = get_task("pendulum")
+    system = task.system
+    assert isinstance(system, MujocoSystem)
+
+    def edited(change) -> Task:
+        model = copy.copy(system.model)
+        change(model)
+        return dataclasses.replace(task, system=dataclasses.replace(system, model=model))
+
+    def weaker_gravity(model):
+        model.opt.gravity[2] = -1.62
+
+    def friction(model):
+        model.dof_frictionloss[0] = 0.1
+
+    halved = edited(lambda model: setattr(model.opt, "timestep", system.model.opt.timestep / 2))
+    assert isinstance(halved.system, MujocoSystem)
+    finer = dataclasses.replace(halved, system=dataclasses.replace(halved.system, frame_skip=2 * system.frame_skip))
+    assert finer.dt == task.dt
+    ending = dataclasses.replace(task, terminated=lambda obs: obs[..., 0] > 0)
+    changed = (edited(weaker_gravity), edited(friction), finer, ending)
+    assert len({other.fingerprint() for other in (task, *changed)}) == 5
+    assert edited(lambda model: None).fingerprint() == task.fingerprint()
 
 
 def test_a_missing_mjcf_is_named(tmp_path):

@@ -12,7 +12,7 @@ import diffmaac
 from diffmaac import SettingError, seeding
 from diffmaac.analysis.record import read_metrics
 from diffmaac.api import prepare
-from diffmaac.task import get_task
+from diffmaac.task import Criterion, get_task
 from diffmaac.training.evaluate import evaluate
 
 
@@ -118,3 +118,19 @@ def test_the_actor_and_its_critic_see_mixed_batches(tmp_path):
     real = {tuple(row) for row in trainer.replay.all().obs_tp1.tolist()}
     batch = trainer._sample(16)
     assert [tuple(row) in real for row in batch.obs_tp1.tolist()] == [True] * 4 + [False] * 12
+
+
+def test_target_critics_are_part_of_no_graph(tmp_path):
+    """They would hold one more node for each update, for good."""
+    trainer = prepare("double_integrator", {**TINY, "out": str(tmp_path / "run")})
+    trainer.train(progress=False)
+    assert all(x.is_leaf and not x.requires_grad for x in trainer.agent.target_critics.parameters())
+
+
+def test_a_terminated_episode_is_scored_by_its_own_steps():
+    length = Criterion("steps", lambda obs: float(len(obs)), 0.0)
+    task = get_task("double_integrator")
+    task = dataclasses.replace(task, terminated=lambda s: s[..., 1].abs() > 0.3, criterion=length)
+    rewards_one = dataclasses.replace(task, reward=lambda s, a: torch.ones_like(s[..., 0]))
+    result = evaluate(rewards_one, lambda obs: torch.ones_like(obs[:, :1]), episodes=8, seed=0)
+    assert result.scores == result.returns and len(set(result.scores)) > 1

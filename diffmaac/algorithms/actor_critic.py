@@ -83,7 +83,8 @@ class ActorCritic:
         target_t, target_metrics = self._critic_target(transition)
         loss, metrics = critic_loss(self.critics(transition.obs_t, transition.action_t), target_t)
         _descend(loss, self._critic_parameters, self._critic_optimizer, "critic")
-        torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
+        with torch.no_grad():  # else each update would add to a graph that nothing frees
+            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
         return {"critic_loss": loss.detach(), **metrics, **target_metrics}
 
     def update_actor(self, transition: Transition) -> Metrics:
@@ -120,11 +121,14 @@ class ActorCritic:
     def choose_horizon(self, obs_t: Tensor) -> Metrics:
         """Sets `horizon` to the one of `auto_horizons` whose gradient ensemble and critics agree most about.
 
+        A horizon over which a gradient is not finite is not chosen; where none is, the present one stays.
         Returns the estimated relative error of each, and the choice.
         """
         s = self.settings
         spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise, s.adjoint_clip)
-        self.horizon = s.auto_horizons[int(spread.argmin())]
+        spread = spread.nan_to_num(nan=torch.inf)
+        if spread.isfinite().any():
+            self.horizon = s.auto_horizons[int(spread.argmin())]
         errors = {f"gradient_error_{h}": x for h, x in zip(s.auto_horizons, spread.sqrt(), strict=True)}
         return {**errors, "horizon": torch.tensor(float(self.horizon))}
 
@@ -156,10 +160,9 @@ class ActorCritic:
             self.log_alpha.copy_(state["log_alpha"])
         if self.settings.horizon == "auto":
             self.horizon = state.get("horizon", self.horizon)
-        s = self.settings
-        restore_optimizer(self._policy_optimizer, state["policy_optimizer"], lr=s.actor_lr)
-        restore_optimizer(self._critic_optimizer, state["critic_optimizer"], lr=s.critic_lr)
-        restore_optimizer(self._alpha_optimizer, state["alpha_optimizer"], lr=s.alpha_lr)
+        restore_optimizer(self._policy_optimizer, state["policy_optimizer"])
+        restore_optimizer(self._critic_optimizer, state["critic_optimizer"])
+        restore_optimizer(self._alpha_optimizer, state["alpha_optimizer"])
 
     def _discount(self, obs_tp1: Tensor) -> Tensor:
         return self.task.discount(obs_tp1, self.settings.gamma)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import Noise
+from diffmaac.errors import DivergenceError
 from diffmaac.objectives import ClosedLoop, PathwiseNoise, flat_gradient, pathwise_loss, sample_pathwise_noise
 from diffmaac.types import QFunction
 
@@ -31,14 +32,15 @@ def gradient_spread(
     undiscounted, long ones the models' compounded; Lemma 4.1 (arXiv 2005.08068) balances the same two, with constants
     that need the truth. `adjoint_clip` is that of the updates.
 
-    Critics that learn from the same targets resemble each other, so what they share of error is not seen.
+    Critics that learn from the same targets resemble each other, so what they share of error is not seen. A horizon on
+    whose way the physics diverges is infinitely wrong.
     """
     policy, dynamics = loop.policy, loop.dynamics
     assert dynamics is not None
     noise = sample_pathwise_noise(dynamics, max(horizons), len(obs_t), policy.action_size, generator)
     loops = [loop._replace(critics=_one_of(loop.critics, i)) for i in range(critics)]
-    spreads = []
-    for horizon in horizons:
+
+    def spread(horizon: int) -> Tensor:
         gradients = []
         for member in range(dynamics.noise_members if horizon else 1):
             steps = tuple(_of_member(step, member) for step in noise.dynamics[:horizon])
@@ -47,7 +49,14 @@ def gradient_spread(
             gradients.append(torch.stack([flat_gradient(loss, policy) for loss in losses]))
         found = torch.stack(gradients)  # (members, critics, parameters)
         error = _variance(found.mean(1)) / len(found) + _variance(found.mean(0))
-        spreads.append(error / found.mean((0, 1)).square().sum())
+        return error / found.mean((0, 1)).square().sum()
+
+    spreads = []
+    for horizon in horizons:
+        try:
+            spreads.append(spread(horizon))
+        except DivergenceError:
+            spreads.append(alpha.new_tensor(torch.inf))
     return torch.stack(spreads)
 
 

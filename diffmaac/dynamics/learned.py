@@ -54,13 +54,10 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
     def __init__(self, obs_size: int, action_size: int, settings: ModelSettings, generator: torch.Generator):
         self.settings = settings
         self.network = GaussianEnsemble(obs_size, action_size, settings.members, settings.model_hidden, generator)
-        self._optimizer = torch.optim.Adam(
-            self.network.parameters(),
-            settings.model_lr,
-            betas=ADAM_BETAS,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        weights = list(self.network.net.weights)
+        others = [x for x in self.network.parameters() if all(x is not weight for weight in weights)]
+        groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others}]
+        self._optimizer = torch.optim.Adam(groups, settings.model_lr, betas=ADAM_BETAS, fused=True)
 
     @property
     def members(self) -> int:
@@ -145,9 +142,8 @@ class LearnedDynamics(AbstractDynamics, AbstractFittable):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`; step size and weight decay are those of the settings."""
-        s = self.settings
         self.network.load_state_dict(state["network"])
-        restore_optimizer(self._optimizer, state["optimizer"], lr=s.model_lr, weight_decay=s.weight_decay)
+        restore_optimizer(self._optimizer, state["optimizer"])
 
     def _descend(self, x: Tensor, y: Tensor) -> None:
         loss = self.network.loss(x, y)

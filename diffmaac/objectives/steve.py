@@ -10,6 +10,9 @@ from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.objectives.loop import ClosedLoop, lower_bound
 from diffmaac.types import Transition
 
+LEAST_VARIANCE = 1e-30
+"""Where a single estimate has no variance at any horizon, the sum of the inverses is still finite."""
+
 
 class SteveNoise(NamedTuple):
     """Policy noise, common to all members so that members differ by their models alone, and each member's own noise."""
@@ -83,7 +86,7 @@ def steve_target(
     """
     horizons, members, critics, batch = candidates.shape
     variance = candidates.reshape(horizons, members * critics, batch).var(1, correction=0)
-    inverse = 1.0 / (variance + floor * variance.mean() + torch.finfo(variance.dtype).tiny)
+    inverse = 1.0 / (variance + floor * variance.mean() + LEAST_VARIANCE)
     weights = inverse / inverse.sum(0)
     target = (weights * lower_bound(candidates.transpose(0, 2)).mean(0)).sum(0)
     return target, {f"steve_weight_{h}": weights[h].mean() for h in range(horizons)}

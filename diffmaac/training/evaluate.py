@@ -72,10 +72,11 @@ def _run(
 ) -> Evaluation:
     episodes = len(envs)
     obs = np.stack([env.reset(seed=seeding.integer_seed(seed, f"evaluation-{i}"))[0] for i, env in enumerate(envs)])
-    returns, running = np.zeros(episodes), np.ones(episodes, bool)
+    returns, running, steps = np.zeros(episodes), np.ones(episodes, bool), np.zeros(episodes, int)
     trajectory = []
     while running.any():
         trajectory.append(obs)
+        steps += running
         if writer is not None and running[0]:
             writer.add(envs[0].picture)
         action = act(torch.as_tensor(obs, dtype=torch.float32, device=device)).cpu().numpy()
@@ -88,4 +89,5 @@ def _run(
     if criterion is None:
         return Evaluation(returns.tolist(), [], None)
     states = torch.as_tensor(np.stack(trajectory))
-    return Evaluation(returns.tolist(), [criterion.score(states[:, i]) for i in range(episodes)], criterion.threshold)
+    scores = [criterion.score(states[:length, i]) for i, length in enumerate(steps.tolist())]
+    return Evaluation(returns.tolist(), scores, criterion.threshold)

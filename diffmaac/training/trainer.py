@@ -181,12 +181,12 @@ class Trainer:
         obs = torch.as_tensor(self._obs, dtype=torch.float32, device=self._device)[None]
         action, log_prob = self._explore(obs)
         obs_tp1, reward, terminated, truncated, _ = self._env.step(action[0].cpu().numpy())
-        if not math.isfinite(reward):
+        reward_t = obs.new_tensor([reward])
+        if not torch.isfinite(reward_t):
             raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
         discount = 0.0 if terminated else self.settings.agent.gamma
         next_obs = torch.as_tensor(obs_tp1, dtype=torch.float32, device=self._device)[None]
-        reward_t, discount_tp1 = obs.new_tensor([reward]), obs.new_tensor([discount])
-        self.replay.add(Transition(obs, action, reward_t, discount_tp1, next_obs, log_prob))
+        self.replay.add(Transition(obs, action, reward_t, obs.new_tensor([discount]), next_obs, log_prob))
         self._obs = self._env.reset()[0] if terminated or truncated else obs_tp1
         self.step += 1
 
