@@ -84,14 +84,16 @@ def remarks(settings: Settings, given: Iterable[str]) -> list[str]:
     And a line where all steps are random ones.
     """
     run, agent, data = settings.run, settings.agent, settings.data
-    model = [f.name for f in dataclasses.fields(ModelSettings)] + ["log_model_error"]
+    fit = [f.name for f in dataclasses.fields(ModelSettings)]
+    model = [*fit, "log_model_error"]
     imagination = ["real_ratio", "imagined_states", "imagine_every", "imagined_keep", "rollout_length", "rollout_ramp"]
-    values, derived = flatten(settings), run.dynamics == "mixed" and run.mixed_values == "true"
+    values = flatten(settings)
+    derived = run.dynamics == "mixed" and run.mixed_values == "true"
     rules = [
         (not uses_dynamics(values), f"algorithm={run.algorithm} has no dynamics here", model),
         (run.dynamics == "true", "dynamics=true has no model to fit", model),
         (run.dynamics != "mixed", f"dynamics={run.dynamics}", ["mixed_values"]),
-        (derived and not differentiates(values), "the model gives derivatives only, and none is taken", model[:-1]),
+        (derived and not differentiates(values), "the model gives derivatives only, and none is taken", fit),
         (data.data == "real", "data=real", imagination),
         (len(set(data.rollout_length)) == 1, f"rollout_length={data.rollout_length} does not grow", ["rollout_ramp"]),
         (agent.critic_target == "td", "critic_target=td", ["steve_horizon", "steve_floor"]),

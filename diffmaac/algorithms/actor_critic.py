@@ -126,9 +126,9 @@ class ActorCritic:
         """
         s = self.settings
         spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise, s.adjoint_clip)
-        spread = spread.nan_to_num(nan=torch.inf)
-        if spread.isfinite().any():
-            self.horizon = s.auto_horizons[int(spread.argmin())]
+        known = {h: x for h, x in zip(s.auto_horizons, spread.tolist(), strict=True) if math.isfinite(x)}
+        if known:
+            self.horizon = min(known, key=known.__getitem__)
         errors = {f"gradient_error_{h}": x for h, x in zip(s.auto_horizons, spread.sqrt(), strict=True)}
         return {**errors, "horizon": torch.tensor(float(self.horizon))}
 

@@ -39,25 +39,34 @@ def gradient_spread(
     assert dynamics is not None
     noise = sample_pathwise_noise(dynamics, max(horizons), len(obs_t), policy.action_size, generator)
     loops = [loop._replace(critics=_one_of(loop.critics, i)) for i in range(critics)]
-
-    def spread(horizon: int) -> Tensor:
-        gradients = []
-        for member in range(dynamics.noise_members if horizon else 1):
-            steps = tuple(_of_member(step, member) for step in noise.dynamics[:horizon])
-            cut = PathwiseNoise(noise.policy[: horizon + 1], steps)
-            losses = [pathwise_loss(one, obs_t, cut, alpha, adjoint_clip)[0] for one in loops]
-            gradients.append(torch.stack([flat_gradient(loss, policy) for loss in losses]))
-        found = torch.stack(gradients)  # (members, critics, parameters)
-        error = _variance(found.mean(1)) / len(found) + _variance(found.mean(0))
-        return error / found.mean((0, 1)).square().sum()
-
     spreads = []
     for horizon in horizons:
+        cut = PathwiseNoise(noise.policy[: horizon + 1], noise.dynamics[:horizon])
         try:
-            spreads.append(spread(horizon))
+            found = _gradients(loops, obs_t, cut, dynamics.noise_members if horizon else 1, alpha, adjoint_clip)
         except DivergenceError:
             spreads.append(alpha.new_tensor(torch.inf))
+            continue
+        error = _variance(found.mean(1)) / len(found) + _variance(found.mean(0))
+        spreads.append(error / found.mean((0, 1)).square().sum())
     return torch.stack(spreads)
+
+
+def _gradients(
+    loops: Sequence[ClosedLoop],
+    obs_t: Float[Tensor, "batch obs"],
+    noise: PathwiseNoise,
+    members: int,
+    alpha: Float[Tensor, ""],
+    adjoint_clip: float,
+) -> Float[Tensor, "members critics parameters"]:
+    """The gradient through each of `members` and each loop's critic."""
+    gradients = []
+    for member in range(members):
+        same = noise._replace(dynamics=tuple(_of_member(step, member) for step in noise.dynamics))
+        losses = [pathwise_loss(one, obs_t, same, alpha, adjoint_clip)[0] for one in loops]
+        gradients.append(torch.stack([flat_gradient(loss, loops[0].policy) for loss in losses]))
+    return torch.stack(gradients)
 
 
 def _variance(vectors: Float[Tensor, "samples parameters"]) -> Float[Tensor, ""]:
