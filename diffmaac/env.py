@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac.errors import SettingError
+from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
 
@@ -44,9 +44,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._obs().numpy(), {}
 
     def step(self, action: np.ndarray):
-        """One control step of `task.dt` seconds. Raises ValueError for an action (action,) that is not finite."""
+        """One control step of `task.dt` seconds. Raises DivergenceError for an action (action,) that is not finite."""
         if not np.isfinite(action).all():
-            raise ValueError(f"the action {action} is not finite; actions lie in [-1, 1].")
+            raise DivergenceError(f"the action {action} is not finite; actions lie in [-1, 1].")
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         reward = float(self.task.reward(self._obs(), torch.from_numpy(action)))
         self._simulator.step(action)

@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diffmaac.analysis.record import METRICS, read_metrics
+from diffmaac.analysis.record import EVALUATION, METRICS, read_json, read_metrics
 from diffmaac.config import Settings, flatten
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.presets import resolve
+from diffmaac.training import checkpoint
 from diffmaac.training.run import CHECKPOINT, CONFIG, INCIDENTAL, stored_settings
 
 _LOGGER = logging.getLogger(__name__)
@@ -154,7 +155,10 @@ class PlannedRun:
         return [row for row in read_metrics(self.path / METRICS) if int(row["step"]) <= self.steps]
 
     def done(self) -> bool:
-        """Whether there is nothing left to train. Raises DiffmaacError where what lies there is not this run."""
+        """Whether there is nothing left to train or evaluate; a run whose checkpoint was taken away is what it logged.
+
+        Raises DiffmaacError where what lies there is not this run, or its checkpoint is damaged.
+        """
         if not self.path.exists():
             return False
         found = flatten(stored_settings(self.path))
@@ -167,7 +171,13 @@ class PlannedRun:
                 " Move it away, or give another runs=."
             )
         rows = read_metrics(self.path / METRICS)
-        return bool(rows) and int(rows[-1]["step"]) >= self.steps
+        if not rows or int(rows[-1]["step"]) < self.steps:
+            return False
+        if not (self.path / CHECKPOINT).is_dir():
+            return True
+        saved = checkpoint.saved_step(self.path / CHECKPOINT)  # killed after its last row, a run may lack these two
+        evaluated = read_json(self.path / EVALUATION, dict, "step")
+        return saved > self.steps or (saved == self.steps and evaluated is not None and evaluated["step"] == saved)
 
     def words(self) -> list[str]:
         """What `diffmaac train` is told to make it, or to go on with it."""

@@ -40,13 +40,6 @@ def trained(folder: Path, **words) -> dict[str, Tensor]:
     return run.agent.policy.state_dict()
 
 
-@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
-@pytest.mark.parametrize("dynamics", ["learned", "true"])
-def test_every_algorithm_trains(algorithm: str, dynamics: str, tmp_path: Path) -> None:
-    found = trained(tmp_path / "run", algorithm=algorithm, dynamics=dynamics)
-    assert all(torch.isfinite(value).all() for value in found.values())
-
-
 @pytest.mark.parametrize(
     ("algorithm", "ablated"),
     [

@@ -41,6 +41,12 @@ def test_a_policy_that_is_not_finite_never_replaces_a_checkpoint(tmp_path):
     assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 1
 
 
+def test_an_action_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
+    """A step so large that the policy's output overflows, with every parameter finite."""
+    with pytest.raises(DivergenceError, match=r"environment step \d+: the action \[nan\] is not finite.*is kept in"):
+        tiny(tmp_path / "run", algorithm="sac", horizon=0, actor_lr=1e38)
+
+
 def test_a_reward_that_turns_nan_is_named_with_its_step(tmp_path):
     task = get_task("double_integrator")
     task = dataclasses.replace(task, reward=lambda s, a: torch.where(s[..., 0].abs() > 0.21, torch.nan, s[..., 0]))

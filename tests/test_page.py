@@ -65,10 +65,14 @@ def test_the_page_holds_all_it_shows(finished: Path) -> None:
     assert "<td>optimisation</td>" in text and "<td>ensemble</td>" in text
 
 
-@pytest.mark.parametrize("text", ['{"return": 1', '{"step": 300}', "[1]", "7"])
+DAMAGED = ['{"return": 1', '{"step": 300}', "[1]", "7", '{"step": "x", "return": "y", "return_std": 1, "returns": 3}']
+
+
+@pytest.mark.parametrize("text", [*DAMAGED, '{"step": 1, "return": 1, "return_std": 1, "returns": 3}'])
 def test_a_damaged_evaluation_is_left_away(text: str, finished: Path) -> None:
     (finished / EVALUATION).write_text(text)
-    (finished / "figures" / "model_error.csv").write_text("" if text == "7" else "member,eps_f\n0\n")
+    table = {"7": b"", "[1]": b"member,\xff\n0,1\n"}.get(text, b"member,eps_f\n0\n")
+    (finished / "figures" / "model_error.csv").write_bytes(table)
     app(["report", str(finished)], standalone_mode=False)
     assert "evaluation after training" not in (finished / "report.html").read_text()
 

@@ -1,6 +1,5 @@
 """`diffmaac reproduce` at its smallest scale: every experiment is made; runs are reused, resumed, refused."""
 
-import csv
 import shutil
 import subprocess
 import sys
@@ -8,13 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from support.runs import run
+from support.runs import numbers, run
 
 import diffmaac
 from diffmaac import cli
-from diffmaac.analysis.record import read_metrics
+from diffmaac.analysis.record import EVALUATION, METRICS, read_json, read_metrics, read_table
 from diffmaac.commands.aggregates import ending, grouped, overall, random_return, summary
+from diffmaac.commands.reproduce import without_random
 from diffmaac.experiments import ALGORITHMS, SCALES, Amount, make, plan
+from diffmaac.training.checkpoint import saved_step
 from diffmaac.training.run import CHECKPOINT
 
 SMOKE = SCALES["smoke"]
@@ -22,11 +23,6 @@ SMOKE = SCALES["smoke"]
 
 def reproduce(*words: str) -> None:
     cli.app(["reproduce", words[0], "scale=smoke", *words[1:]], standalone_mode=False)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +42,10 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 
 
 def test_figure2_has_every_algorithm_and_seed(runs: Path) -> None:
-    evaluations = rows(runs / "figure2.csv")
+    evaluations = read_table(runs / "figure2.csv")
     found = {(row["curve"], row["seed"]) for row in evaluations}
     assert found == {(variant.label, seed) for variant in ALGORITHMS.values() for seed in "01"}
-    last = {row["curve"]: row for row in rows(runs / "figure2_summary.csv") if row["step"] == "120"}
+    last = {row["curve"]: row for row in read_table(runs / "figure2_summary.csv") if row["step"] == "120"}
     for label, row in last.items():
         returns = [float(e["return"]) for e in evaluations if e["curve"] == label and e["step"] == "120"]
         assert float(row["iqm"]) == pytest.approx(sum(returns) / 2, rel=1e-4) and row["runs"] == "2"
@@ -69,7 +65,7 @@ def test_every_other_experiment_is_made(experiment: str, runs: Path, tmp_path: P
 
 def test_table1_takes_tasks_with_and_without_a_criterion(runs: Path, tmp_path: Path) -> None:
     reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=double_integrator,pendulum", "seeds=1", "steps=120")
-    found = rows(tmp_path / "table1.csv")
+    found = read_table(tmp_path / "table1.csv")
     assert [(row["env"], row["planner"]) for row in found] == [
         (env, planner) for env in ("double_integrator", "pendulum") for planner in ("none", "cem")
     ]
@@ -89,11 +85,19 @@ def test_table1_takes_tasks_with_and_without_a_criterion(runs: Path, tmp_path: P
 
 def test_table2_sums_the_parts(runs: Path, tmp_path: Path) -> None:
     reproduce("table2", f"runs={runs}", f"out={tmp_path}", "train=false")
-    for row in rows(tmp_path / "table2.csv"):
+    for row in read_table(tmp_path / "table2.csv"):
         parts = [float(row[f"{name}_s"]) for name in ("model", "optimisation", "imagination", "environment")]
         assert sum(parts) == pytest.approx(float(row["total_s"]), abs=0.05) and min(parts) >= 0
         assert float(row["optimisation_s"]) > 0 and float(row["model_s"]) > 0
         assert row["steps"] == "80"  # of 120, the first forty are random
+
+
+@pytest.mark.parametrize(
+    ("random", "first", "steps"), [(0, 40, 120), (40, 80, 80), (50, 120, 40), (120, None, 0), (500, None, 0)]
+)
+def test_epochs_with_random_steps_are_left_out(random: int, first: int | None, steps: int) -> None:
+    learning, count = without_random([{"step": step} for step in ("40", "80", "120")], random)
+    assert [row["step"] for row in learning][:1] == ([str(first)] if first else []) and count == steps
 
 
 def test_runs_are_reused(copied: Path, capsys) -> None:
@@ -107,6 +111,20 @@ def test_a_run_that_stopped_is_resumed(copied: Path) -> None:
     reproduce("figure2", f"runs={copied}", "variants=sac", "seeds=1", "steps=160")
     steps = [row["step"] for row in read_metrics(copied / "pendulum-sac-s0" / "metrics.csv")]
     assert steps == ["40", "80", "120", "160"]
+
+
+def test_a_run_killed_after_its_last_row_is_completed(copied: Path, tmp_path: Path) -> None:
+    """Before the checkpoint of that row it is trained from the one before; before its evaluation it is evaluated."""
+    whole, path = copied / "pendulum-sac-s0", tmp_path / "killed" / "pendulum-sac-s0"
+    words = [f"runs={path.parent}", "variants=sac", "seeds=1"]
+    reproduce("figure2", *words, "steps=80")
+    shutil.copy2(whole / METRICS, path / METRICS)
+    reproduce("figure2", *words)
+    assert saved_step(path / CHECKPOINT) == 120 and numbers(path) == numbers(whole)
+    (path / EVALUATION).unlink()
+    reproduce("figure2", *words)
+    evaluations = [read_json(run / EVALUATION, dict, "return") for run in (path, whole)]
+    assert evaluations[0] == evaluations[1] is not None
 
 
 def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, capsys) -> None:
@@ -125,7 +143,7 @@ def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path,
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
     out = capsys.readouterr().out
     assert "left away: " in out and "was made with tau=0.02, and tau=0.01 is wanted" in out
-    assert {row["curve"] for row in rows(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
+    assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
 def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys) -> None:
@@ -133,7 +151,7 @@ def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path:
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
     said = f"left away: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
     assert said in capsys.readouterr().out and said in (tmp_path / "out" / "figure2.md").read_text()
-    (row,) = (row for row in rows(tmp_path / "out" / "figure2_summary.csv") if row["step"] == "120")
+    (row,) = (row for row in read_table(tmp_path / "out" / "figure2_summary.csv") if row["step"] == "120")
     assert row["curve"] == "MAAC" and row["iqm"] and row["low"] == row["std"] == ""  # of one run there is no spread
 
 
@@ -170,6 +188,8 @@ def test_the_aggregate_over_tasks_is_of_known_numbers(runs: Path, tmp_path: Path
     for one in planned:
         (one.path / "metrics.csv").write_text("step,seconds,return,return_std\n80,2,-999,0\n")
     assert overall(groups)[0] == [] and "no curve of pendulum is above random actions" in overall(groups)[1][0]
+    apart = {env: {label: curves[label]} for (env, curves), label in zip(groups.items(), ("MAAC", "SAC"), strict=True)}
+    assert overall(apart) == ([], ["no aggregate over tasks: no curve is on all of them."])
 
 
 def test_a_curve_whose_runs_share_no_step_is_named(copied: Path, runs: Path, tmp_path: Path, capsys) -> None:
@@ -178,7 +198,7 @@ def test_a_curve_whose_runs_share_no_step_is_named(copied: Path, runs: Path, tmp
     shutil.copytree(runs / "pendulum-maac-s1", copied / "pendulum-maac-s1")
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "train=false")
     assert "left away: SAC on pendulum: there is no environment step at which all" in capsys.readouterr().out
-    assert {row["curve"] for row in rows(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
+    assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
 def test_runs_without_an_evaluation_so_early_are_named(runs: Path, tmp_path: Path, capsys) -> None:
@@ -205,7 +225,7 @@ def test_runs_may_lie_in_a_folder_with_a_space(tmp_path: Path, capsys) -> None:
 def test_a_run_past_the_steps_is_cut(copied: Path, capsys) -> None:
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1", "steps=100")
     assert "left away" not in capsys.readouterr().out
-    assert {row["step"] for row in rows(copied / "figure2.csv")} == {"40", "80"}
+    assert {row["step"] for row in read_table(copied / "figure2.csv")} == {"40", "80"}
 
 
 def test_a_failing_run_is_named(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ Kind = TypeVar("Kind", list, dict)
 
 
 def read_json(path: Path, kind: type[Kind], *names: str) -> Kind | None:
-    """What `write_json` wrote: a dict that has `names`, or a list of such.
+    """What `write_json` wrote: a dict with numbers under `names`, or a list of such.
 
     None where there is no file or it holds something else, so that it can be measured again.
     """
@@ -89,7 +89,8 @@ def read_json(path: Path, kind: type[Kind], *names: str) -> Kind | None:
     if not isinstance(content, kind):
         return None
     records = content if isinstance(content, list) else [content]
-    return content if all(isinstance(x, dict) and x.keys() >= set(names) for x in records) else None
+    whole = all(isinstance(x, dict) and all(isinstance(x.get(n), int | float) for n in names) for x in records)
+    return content if whole else None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -61,6 +61,8 @@ def overall(groups: Groups) -> tuple[Rows, list[str]]:
     last step that all runs of the task have. Tasks count alike.
     """
     everywhere = set.intersection(*(set(curves) for curves in groups.values()))
+    if not everywhere:
+        return [], ["no aggregate over tasks: no curve is on all of them."]
     scores: dict[str, list[np.ndarray]] = {}
     for env, curves in groups.items():
         try:

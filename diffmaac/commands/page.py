@@ -74,11 +74,12 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
         ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
     ]
-    if final := read_json(folder / EVALUATION, dict, "step", "return", "return_std", "returns"):
+    final = read_json(folder / EVALUATION, dict, "step", "return", "return_std")
+    if final and isinstance(final.get("returns"), list):
         when = f"evaluation after training, at step {final['step']:,}"  # which may have gone on since
         text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
         lines.append((f"return, {when}", text))
-        if "solved" in final:
+        if isinstance(final.get("solved"), int | float):
             lines.append((f"criterion met, {when}", f"{final['solved']:.0%} of episodes"))
     return _table(lines)
 
@@ -110,8 +111,11 @@ def _measured(folder: Path) -> str:
 def _model_table(file: Path) -> str:
     if not file.is_file():
         return ""
-    with file.open(newline="") as opened:
-        rows = list(csv.reader(opened))
+    try:
+        with file.open(newline="") as opened:
+            rows = list(csv.reader(opened))
+    except (csv.Error, UnicodeDecodeError):
+        return ""
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         return ""
     columns = [i for i, name in enumerate(rows[0]) if name not in ("run", "versions")]

@@ -25,8 +25,9 @@ def with_and_without(run: PlannedRun, episodes: int) -> Rows:
 
     Raises SettingError where the run's checkpoint is at another step than the one wanted.
     """
-    rows = read_json(run.path / KEPT, list, "planner", *EVALUATED[1:], "diverged")
-    if not rows or not all(_is_wanted(row, run.steps, episodes) for row in rows):
+    rows = read_json(run.path / KEPT, list, *EVALUATED[1:], "diverged") or []
+    whole = [row.get("planner") for row in rows] == list(LABELS)
+    if not whole or not all(_is_wanted(row, run.steps, episodes) for row in rows):
         rows = [_measure(run, planner, episodes) for planner in LABELS]
         write_json(run.path / KEPT, rows)
     names = ("planner", "step", "episodes", *MEASURED, *PLANNER)  # not every task has a criterion: these all have
@@ -34,7 +35,7 @@ def with_and_without(run: PlannedRun, episodes: int) -> Rows:
 
 
 def _is_wanted(row: Mapping[str, Any], step: int, episodes: int) -> bool:
-    wanted = {"step": step, "episodes": episodes, **(PLANNER if row.get("planner") == "cem" else {})}
+    wanted = {"step": step, "episodes": episodes, **(PLANNER if row["planner"] == "cem" else {})}
     return wanted.items() <= row.items()
 
 

@@ -1,5 +1,6 @@
 """`diffmaac reproduce`: the figures and tables of the paper, from runs that are made, resumed or reused."""
 
+import bisect
 import dataclasses
 import os
 import shutil
@@ -120,19 +121,24 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Report:
 TIMED = ("model", "optimisation", "imagination", "environment")
 
 
+def without_random(rows: Sequence[Mapping[str, str]], random: int) -> tuple[Sequence[Mapping[str, str]], int]:
+    """The epochs that began after `random` steps, and how many steps they have: their times are those of learning."""
+    starts = [0, *(int(row["step"]) for row in rows)]
+    first = bisect.bisect_left(starts, random)
+    return rows[first:], starts[-1] - starts[first if first < len(starts) else -1]
+
+
 def _table2(experiment: str, settings: ReproduceSettings) -> Report:
-    """Table 2: where the time of 1,000 environment steps goes, the steps of random actions left out."""
+    """Table 2: where the time of 1,000 environment steps goes, epochs with random actions left out."""
     runs, broken = _runs(
         settings, {name: ALGORITHMS[name] for name in ("maac", "mbpo")}, SCALES[settings.scale].comparison
     )
     rows: Rows = []
     for run in runs:
-        random, epoch = run.settings.data.random_steps, run.settings.report.epoch_steps
-        learning = [row for row in run.rows() if int(row["step"]) > random]
+        learning, steps = without_random(run.rows(), run.settings.data.random_steps)
         if not learning or not learning[-1].get("seconds_optimisation"):
             broken.append(f"'{run.path}' has no times of its parts: nothing was learned, or an older version made it.")
             continue
-        steps = int(learning[-1]["step"]) - max(random, int(learning[0]["step"]) - epoch)
         parts = {name: sum(float(row.get(f"seconds_{name}") or 0) for row in learning) for name in TIMED}
         row: dict[str, Any] = {"env": run.env, "algorithm": run.variant, "seed": run.given["seed"], "steps": steps}
         row |= {f"{name}_s": round(1000 * total / steps, 2) for name, total in parts.items()}

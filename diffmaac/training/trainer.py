@@ -21,7 +21,7 @@ from diffmaac.rollout import imagine
 from diffmaac.task import Task
 from diffmaac.training.evaluate import Evaluation, evaluate
 from diffmaac.training.logging import Means, MetricsLog, ProgressLine, Stopwatch
-from diffmaac.training.run import CHECKPOINT, check_device, check_task, read_settings
+from diffmaac.training.run import CHECKPOINT, check_device, check_task, read_settings, write_settings
 from diffmaac.types import Transition
 
 ERROR_EPOCHS, ERROR_STATES = 5, 64
@@ -103,8 +103,9 @@ class Trainer:
                     ) from error
 
     def begin(self, folder: Path) -> None:
-        """Gives a new run its directory, and writes the checkpoint of step 0 there."""
+        """Gives a new run its directory, and writes its settings and the checkpoint of step 0 there."""
         self.folder = folder
+        write_settings(folder, self.settings)
         self.save()
 
     def evaluate(self, episodes: int) -> Evaluation:
