@@ -43,6 +43,7 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 
 def test_figure2_has_every_algorithm_and_seed(runs: Path) -> None:
     evaluations = read_table(runs / "figure2.csv")
+    assert all(row["machine"] and row["versions"].startswith("diffmaac==") for row in evaluations)
     found = {(row["curve"], row["seed"]) for row in evaluations}
     assert found == {(variant.label, seed) for variant in ALGORITHMS.values() for seed in "01"}
     last = {row["curve"]: row for row in read_table(runs / "figure2_summary.csv") if row["step"] == "120"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from diffmaac.analysis.record import made_with
 from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean, mean_over_groups
 from diffmaac.errors import SettingError
 from diffmaac.experiments import PlannedRun
@@ -45,7 +46,8 @@ def evaluations(run: PlannedRun) -> Rows:
     """Every evaluation of a run, with what it was made with."""
     names = ("step", "seconds", "return", "return_std", "score", "solved")
     head = {"env": run.env, "curve": run.label, "seed": run.given["seed"]}
-    return [{**head, **{name: row.get(name, "") for name in names}} for row in run.rows()]
+    made = made_with(run.path)
+    return [{**head, **{name: row.get(name, "") for name in names}, **made} for row in run.rows()]
 
 
 def summary(env: str, label: str, runs: Sequence[PlannedRun]) -> Rows:

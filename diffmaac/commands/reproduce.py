@@ -213,7 +213,8 @@ def _write_settings(path: Path, runs: Sequence[PlannedRun], more: Mapping[str, A
 
 
 def _dump(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create({**content, **circumstances()})))
+    """Writes `content`, and where that was done: runs may be from elsewhere, as the tables say row by row."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create({**content, "written_with": circumstances()})))
 
 
 def _report(
