@@ -176,8 +176,8 @@ class PlannedRun:
         if not (self.path / CHECKPOINT).is_dir():
             return True
         saved = checkpoint.saved_step(self.path / CHECKPOINT)  # killed after its last row, a run may lack these two
-        evaluated = read_json(self.path / EVALUATION, dict, "step")
-        return saved > self.steps or (saved == self.steps and evaluated is not None and evaluated["step"] == saved)
+        evaluated = (read_json(self.path / EVALUATION, dict) or {}).get("step")
+        return saved > self.steps or saved == self.steps == evaluated
 
     def words(self) -> list[str]:
         """What `diffmaac train` is told to make it, or to go on with it."""

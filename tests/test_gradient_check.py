@@ -3,7 +3,6 @@
 # pyright: reportAttributeAccessIssue=false
 # The names of the `mujoco` module come from a C extension without stubs.
 
-import csv
 import dataclasses
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from diffmaac.analysis.gradient_check import (
     shortfall,
     visited_states,
 )
+from diffmaac.analysis.record import read_table
 from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient
 
 BALL = """
@@ -118,8 +118,7 @@ def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
     code, table, _ = run(*words, "gradient=implicit,unrolled,finite_difference", capsys=capsys)
     assert code == 0
     assert table.count("right") == 3 and "WRONG" not in table and "UnrolledGradient(iterations=10)" in table
-    with out.open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(out)
     assert [row["gradient"].split("(")[0] for row in rows] == [
         "ImplicitGradient",
         "UnrolledGradient",

@@ -1,6 +1,5 @@
 """The error of the policy gradient: closed forms against differences and sampling, parts, bound, and its command."""
 
-import csv
 import dataclasses
 import itertools
 import math
@@ -15,6 +14,7 @@ from diffmaac.analysis.gradient_error import ENOUGH, GradientError, Parts, Rollo
 from diffmaac.analysis.jacobian import jacobian
 from diffmaac.analysis.linear_study import QuadraticCritic, Study, StudySettings, quadratic_cost
 from diffmaac.analysis.lqr import LinearQuadraticProblem
+from diffmaac.analysis.record import read_table
 from diffmaac.commands.gradient_error import parse_horizons
 from diffmaac.dynamics import AbstractDynamics, LinearDynamics
 from diffmaac.errors import DivergenceError, SettingError, TaskError
@@ -264,8 +264,7 @@ def test_command_writes_table_and_figure(tmp_path, capsys) -> None:
     cli.app(words, standalone_mode=False)
     out = capsys.readouterr().out
     assert "Monte Carlo error" in out and "Rank correlation" in out
-    with (tmp_path / "gradient_error.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(tmp_path / "gradient_error.csv")
     assert len(rows) == 3 * 2 * 2
     assert {row["bound"] != "" for row in rows if row["dynamics"] == "learned" and row["reference"] == "objective"} == {
         True

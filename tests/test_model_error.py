@@ -1,6 +1,5 @@
 """The error of a model's predictions and derivatives, mixed dynamics, the horizon from measurement."""
 
-import csv
 import math
 
 import numpy as np
@@ -14,6 +13,7 @@ from diffmaac import cli, get_task, seeding
 from diffmaac.algorithms import actor_critic
 from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.analysis.model_error import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
+from diffmaac.analysis.record import read_table
 from diffmaac.api import prepare
 from diffmaac.commands.gradient_error import run_parts
 from diffmaac.config import ModelSettings
@@ -232,8 +232,7 @@ def test_horizon_auto_chooses_logs_and_resumes(tmp_path) -> None:
     whole = diffmaac.train(**words, steps=150, out=str(tmp_path / "whole"), progress=False)
     diffmaac.train(**words, steps=90, out=str(tmp_path / "parts"), progress=False)
     parts = diffmaac.train(resume=str(tmp_path / "parts"), steps=150, progress=False)
-    with (whole.path / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(whole.path / "metrics.csv")
     assert rows[0]["horizon"] == ""  # nothing was learned yet
     assert {float(row["horizon"]) for row in rows[1:]} <= {0.0, 1.0, 3.0}
     for row in rows[1:]:
@@ -282,8 +281,7 @@ def test_model_error_command(short_run, capsys) -> None:
     cli.app(["model-error", str(short_run), "states=32", "steps=5"], standalone_mode=False)
     out = capsys.readouterr().out
     assert "ensemble" in out and "Calibration" in out and "Open loop" in out
-    with (short_run / "figures" / "model_error.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(short_run / "figures" / "model_error.csv")
     assert [row["member"] for row in rows] == ["0", "1", "2", "3", "4", "ensemble"]
     assert all(math.isfinite(float(row["absolute"])) for row in rows)
     for name in ("jacobian_error.png", "open_loop_error.png"):
@@ -299,8 +297,7 @@ def test_gradient_error_of_a_run(short_run, tmp_path, capsys, rollout: int) -> N
     words = ["horizons=0,2", "samples=128", "chunk=16", f"rollout={rollout}", f"out={tmp_path}"]
     cli.app(["gradient-error", str(short_run), *words], standalone_mode=False)
     assert "Monte Carlo error" in capsys.readouterr().out
-    with (tmp_path / "gradient_error.csv").open() as file:
-        rows = {(row["dynamics"], int(row["horizon"])): row for row in csv.DictReader(file)}
+    rows = {(row["dynamics"], int(row["horizon"])): row for row in read_table(tmp_path / "gradient_error.csv")}
     assert len(rows) == 4
     assert float(rows["learned", 0]["model_part"]) == 0
     assert float(rows["learned", 0]["l2"]) == pytest.approx(float(rows["true", 0]["l2"]))

@@ -125,7 +125,7 @@ def without_random(rows: Sequence[Mapping[str, str]], random: int) -> tuple[Sequ
     """The epochs that began after `random` steps, and how many steps they have: their times are those of learning."""
     starts = [0, *(int(row["step"]) for row in rows)]
     first = bisect.bisect_left(starts, random)
-    return rows[first:], starts[-1] - starts[first if first < len(starts) else -1]
+    return rows[first:], starts[-1] - starts[min(first, len(rows))]
 
 
 def _table2(experiment: str, settings: ReproduceSettings) -> Report:
