@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
 from diffmaac.physics import batched_control_step
-from diffmaac.physics.linear import solve
+from diffmaac.physics.elimination import solve
 from diffmaac.physics.rotation import rotation_between, turn
 from diffmaac.physics.tangent import TangentSpace
 
