@@ -266,7 +266,7 @@ def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
 def approximate_pairs(model: mujoco.MjModel) -> list[str]:
     """The pairs of geom types that can touch in `model` and whose contacts MJX finds otherwise than the C engine."""
     kinds = [mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in range(mujoco.mjtGeom.mjNGEOMTYPES)]
-    found = set()
+    pairs = set()
     for one in range(model.ngeom):
         for other in range(one):
             bodies = model.geom_bodyid[[one, other]]
@@ -276,8 +276,8 @@ def approximate_pairs(model: mujoco.MjModel) -> list[str]:
             if masks and len(set(model.body_weldid[bodies])) == 2:
                 pair = tuple(sorted((int(model.geom_type[one]), int(model.geom_type[other]))))
                 if pair not in EXACT_PAIRS:
-                    found.add(" and ".join(kinds[kind] for kind in pair))
-    return sorted(found)
+                    pairs.add(" and ".join(kinds[kind] for kind in pair))
+    return sorted(pairs)
 
 
 def _first_call(
