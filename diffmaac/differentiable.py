@@ -1,8 +1,5 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,8 +1,5 @@
 """Where geoms touch: contacts, their frames and their derivatives against the C engine's."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import mujoco
 import numpy as np
 from support.engine import STATES, c_engine, case_inputs, make_case, relative_errors

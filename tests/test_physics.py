@@ -5,9 +5,6 @@ O(eps / h) from rounding; near h = 1e-6 both are about 1e-9 of the derivative wh
 have a contact or limit that switches within h, so the test asks for the median.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax.numpy as jnp
 import mujoco
 import numpy as np

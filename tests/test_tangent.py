@@ -1,8 +1,5 @@
 """Rotations, the tangent space of positions, and linear systems: the parts of the step that are closed forms."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax
 import jax.numpy as jnp
 import mujoco

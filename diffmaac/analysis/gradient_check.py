@@ -6,9 +6,6 @@ limit that is reached, a cone that begins to slide) have no derivative there, on
 forward and backward differences that disagree, counted, and left out of the comparison.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 import os
 import statistics

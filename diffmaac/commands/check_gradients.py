@@ -1,8 +1,5 @@
 """`diffmaac check-gradients`: are the physics and their gradient right, on a task's model or on any MJCF?"""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 import platform
 from collections.abc import Iterable

@@ -162,7 +162,7 @@ def meet_cylinders(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     nearest = data.geom_xpos[capsule] + along[:, None] * data.geom_xmat[capsule][:, :, 2]
     mended = _between(model, contact, CAPSULE, CYLINDER) & ((difference**2).sum(1) > NOTHING**2)
     data = _placed(data, mended, nearest, difference, (size[capsule, 0], jnp.zeros_like(radius)))
-    distance = data._impl.contact.dist  # pyright: ignore[reportAttributeAccessIssue]
+    distance = data._impl.contact.dist
     return data.tree_replace({"_impl.contact.dist": jnp.where(mended & (_slot(contact) > 0), FAR, distance)})
 
 

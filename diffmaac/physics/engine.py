@@ -1,8 +1,5 @@
 """Batches of control steps in the MuJoCo C engine, over threads. No JAX, no gradients."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import copy
 from typing import TypeAlias
 

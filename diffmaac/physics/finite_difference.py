@@ -1,8 +1,5 @@
 """Central differences of the C engine: the referee, and the way for models that MJX cannot load."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 import math
 import os

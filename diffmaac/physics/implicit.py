@@ -1,8 +1,5 @@
 """The exact derivative of the constraint solver, by the implicit function theorem."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 
 import mujoco

@@ -5,9 +5,6 @@ loses the derivative of its attitude with respect to its angular velocity, and a
 its stiffness: half the gradient of an ant that has come to lie still.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax.numpy as jnp
 import mujoco
 import numpy as np

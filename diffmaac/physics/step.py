@@ -1,8 +1,5 @@
 """The control step: MJX's public stages, composed so that only what the next state needs is computed."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import copy
 import functools
 from collections.abc import Callable

@@ -1,8 +1,5 @@
 """Positions and their tangent space: quaternions have four numbers and three degrees of freedom."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import mujoco
 import numpy as np
 from jaxtyping import Float, Int

@@ -1,8 +1,5 @@
 """Models, states, and the C engine as the reference: its steps, and their central differences in float64."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
