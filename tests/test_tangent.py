@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
 from diffmaac.physics import batched_control_step
-from diffmaac.physics.linear import solve
+from diffmaac.physics.elimination import solve
 from diffmaac.physics.rotation import rotation_between, turn
 from diffmaac.physics.tangent import TangentSpace
 
@@ -79,7 +79,7 @@ def test_linear_systems_are_solved_and_differentiated_as_by_lapack(n: int) -> No
 
 @pytest.mark.parametrize("integrator", ["Euler", "implicitfast", "RK4"])
 def test_no_program_calls_lapack(integrator: str) -> None:
-    """Its kernels wait for XLA's threads on XLA's threads, and hang where there are few (see `physics.linear`)."""
+    """Its kernels wait for XLA's threads on XLA's threads, and hang where there are few (see `physics.elimination`)."""
     step = batched_control_step(load(PENDULUM, integrator), 1)
     arrays = [np.zeros((2, width), np.float32) for width in (1, 1, 0, 1)]
     text = jax.jit(lambda *arrays: jax.vjp(step, *arrays)[1](step(*arrays))).lower(*arrays).as_text()

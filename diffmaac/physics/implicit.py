@@ -7,9 +7,9 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from mujoco import mjx
 
+from diffmaac.physics.elimination import solve
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.integrator import SOLUTION
-from diffmaac.physics.linear import solve
 from diffmaac.physics.solver import constraint_problem, force_law, hessian, minimise, residual
 from diffmaac.physics.step import control_step
 

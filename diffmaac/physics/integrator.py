@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Int
 from mujoco import mjx
 
-from diffmaac.physics.linear import solve
+from diffmaac.physics.elimination import solve
 from diffmaac.physics.rotation import integrate_rotations
 
 Carry: TypeAlias = tuple[Array, Array, Array, Array]

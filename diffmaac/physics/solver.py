@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
-from diffmaac.physics.linear import solve
+from diffmaac.physics.elimination import solve
 
 MAX_ITERATIONS = 20
 """Newton iterations. The loop ends when the active set repeats; six were enough for 256 half_cheetah contact states

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from mujoco import mjx
 
 from diffmaac.physics.contact import collide, correct_contacts
+from diffmaac.physics.elimination import solve as solve_linear
 from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
 from diffmaac.physics.integrator import Carry, euler, implicit_fast, one_stage, rk4
-from diffmaac.physics.linear import solve as solve_linear
 from diffmaac.physics.rotation import rotating_joints, rotational_springs
 
 Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
