@@ -1,6 +1,6 @@
 """The Gymnasium environment of a task, stepped without gradients."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -11,6 +11,9 @@ from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
 
+METADATA: dict[str, Any] = {"render_modes": ["rgb_array"]}
+"""What Gymnasium asks for: the modes in which a `TaskEnv` draws itself."""
+
 
 class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """`task` as a Gymnasium environment: float64 observations (obs,), actions (action,) in [-1, 1].
@@ -19,7 +22,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     `task.episode_steps` steps. With ``render_mode="rgb_array"`` `render` draws it; SettingError where that cannot be.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata = METADATA
 
     def __init__(self, task: Task, render_mode: str | None = None):
         self.task, self.render_mode, self._renderer = task, render_mode, None

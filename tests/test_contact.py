@@ -73,15 +73,15 @@ def test_capsules_and_cylinders_touch_where_the_c_engine_has_it() -> None:
 
     In one of these states the C engine's own search ends 2e-4 m short of the nearest point, on the flat of an end.
     """
-    model, rng, found = mujoco.MjModel.from_xml_string(CYLINDER), np.random.default_rng(0), []
+    model, rng, positions = mujoco.MjModel.from_xml_string(CYLINDER), np.random.default_rng(0), []
     data = mujoco.MjData(model)
-    while len(found) < STATES:
+    while len(positions) < STATES:
         data.qpos[:] = rng.uniform(-0.2, 0.2, model.nq) * [1, 1, 1, 10]
         mujoco.mj_forward(model, data)
         if data.ncon == 1 and data.contact.dist[0] > -0.03:  # else the capsule's axis may be inside
-            found.append(data.qpos.copy())
+            positions.append(data.qpos.copy())
     qvel = rng.uniform(-1, 1, (STATES, model.nv))
-    case = make_case(model, 1, (np.stack(found), qvel, np.zeros((STATES, 0)), np.zeros((STATES, 0))))
+    case = make_case(model, 1, (np.stack(positions), qvel, np.zeros((STATES, 0)), np.zeros((STATES, 0))))
     off = np.abs(case.outputs[0] - c_engine(*case_inputs(case))[0]).max(1) > 1e-8  # its search ends within 1e-8 m
     assert off.sum() <= 1
     assert all(np.isfinite(gradient).all() for gradient in case.gradients)

@@ -58,7 +58,8 @@ class Engine:
         ctrl: Float[np.ndarray, "batch nu"],
     ) -> Arrays:
         """The next states, in float64."""
-        return tuple(states[:, -1] for states in self.trajectory(qpos, qvel, act, ctrl))  # pyright: ignore
+        qpos, qvel, act = self.trajectory(qpos, qvel, act, ctrl)
+        return qpos[:, -1], qvel[:, -1], act[:, -1]
 
     def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
         """The states after every time step: (batch, frame_skip, width) each."""

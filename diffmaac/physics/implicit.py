@@ -4,7 +4,6 @@ import dataclasses
 
 import mujoco
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from mujoco import mjx
 
 from diffmaac.physics.elimination import solve
@@ -12,6 +11,7 @@ from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.integrator import SOLUTION
 from diffmaac.physics.solver import constraint_problem, force_law, hessian, minimise, residual
 from diffmaac.physics.step import control_step
+from diffmaac.physics.typed import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ImplicitGradient(AbstractGradient):
 def _solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     problem = constraint_problem(model, data)
     fixed = lax.stop_gradient(problem)
-    solution = checkpoint_name(minimise(fixed, lax.stop_gradient(data.qacc_warmstart)), SOLUTION)
+    solution = named(minimise(fixed, lax.stop_gradient(data.qacc_warmstart)), SOLUTION)
     law = force_law(fixed, fixed.jacobian @ solution - fixed.reference)
     change = residual(problem, solution)
     qacc = solution - solve(hessian(fixed, law), change - lax.stop_gradient(change), symmetric=True)

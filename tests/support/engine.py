@@ -104,8 +104,8 @@ def case_inputs(case: Case) -> tuple[mujoco.MjModel, int, tuple[np.ndarray, ...]
 
 def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[np.ndarray, ...]:
     """States in contact, met by the C engine under random controls, and controls to apply in them."""
-    rng, data, found, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
-    while len(found) < count:
+    rng, data, states, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
+    while len(states) < count:
         if step % 100 == 0:
             mujoco.mj_resetData(model, data)
             data.qpos += rng.uniform(-0.05, 0.05, model.nq)
@@ -114,15 +114,15 @@ def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[
         mujoco.mj_forward(model, data)
         step += 1
         if step % 3 == 0 and data.ncon > 0:
-            found.append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), rng.uniform(-1, 1, model.nu)))
-    qpos, qvel, act, ctrl = zip(*found, strict=True)
+            states.append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), rng.uniform(-1, 1, model.nu)))
+    qpos, qvel, act, ctrl = zip(*states, strict=True)
     return np.stack(qpos), np.stack(qvel), np.stack(act), np.stack(ctrl)
 
 
 def thrown_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
     """States in contact, met by the C engine after throws in random directions."""
-    rng, data, found, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
-    while len(found) < count:
+    rng, data, states, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
+    while len(states) < count:
         if step % 120 == 0:
             mujoco.mj_resetData(model, data)
             mujoco.mj_integratePos(model, data.qpos, rng.normal(size=model.nv), 0.3)
@@ -130,8 +130,8 @@ def thrown_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
         mujoco.mj_step(model, data)
         step += 1
         if step % 5 == 0 and data.ncon > 0:
-            found.append((data.qpos.copy(), data.qvel.copy()))
-    qpos, qvel = (np.stack(column) for column in zip(*found, strict=True))
+            states.append((data.qpos.copy(), data.qvel.copy()))
+    qpos, qvel = (np.stack(column) for column in zip(*states, strict=True))
     return qpos, qvel, np.zeros((count, 0)), np.zeros((count, 0))
 
 
