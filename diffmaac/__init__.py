@@ -6,46 +6,70 @@
     step = diffmaac.DifferentiablePhysics(mujoco.MjModel.from_xml_path("robot.xml"), frame_skip=5)
     qpos, qvel = step(qpos, qvel, ctrl)
 
-Importing it loads neither JAX nor matplotlib.
+Each command of the command line is a function here, with the same words: `train`, `evaluate`, `plot`, `report`,
+`reproduce`, `check_gradients`, `gradient_error`, `model_error`.
+
+A name is loaded when it is first used, and with it what it needs (torch, MuJoCo, JAX, matplotlib).
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from diffmaac.api import Run as Run
-from diffmaac.api import train as train
-from diffmaac.errors import (
-    CheckpointError as CheckpointError,
-)
-from diffmaac.errors import (
-    DiffmaacError as DiffmaacError,
-)
-from diffmaac.errors import (
-    DivergenceError as DivergenceError,
-)
-from diffmaac.errors import (
-    SettingError as SettingError,
-)
-from diffmaac.errors import (
-    TaskError as TaskError,
-)
-from diffmaac.system import LinearSystem as LinearSystem
-from diffmaac.system import MujocoSystem as MujocoSystem
-from diffmaac.task import Criterion as Criterion
-from diffmaac.task import Task as Task
-from diffmaac.task import get_task as get_task
-from diffmaac.task import register as register
-from diffmaac.training.run import Agent as Agent
-from diffmaac.training.run import load as load
-
 if TYPE_CHECKING:
+    from diffmaac.analysis.check_gradients import check_gradients as check_gradients
+    from diffmaac.analysis.evaluate import evaluate as evaluate
+    from diffmaac.analysis.gradient_error import gradient_error as gradient_error
+    from diffmaac.analysis.model_error import model_error as model_error
+    from diffmaac.analysis.report import report as report
     from diffmaac.differentiable import DifferentiablePhysics as DifferentiablePhysics
+    from diffmaac.errors import CheckpointError as CheckpointError
+    from diffmaac.errors import DiffmaacError as DiffmaacError
+    from diffmaac.errors import DivergenceError as DivergenceError
+    from diffmaac.errors import SettingError as SettingError
+    from diffmaac.errors import TaskError as TaskError
+    from diffmaac.experiments.comparison import plot as plot
+    from diffmaac.experiments.reproduce import reproduce as reproduce
+    from diffmaac.result import Result as Result
+    from diffmaac.system import LinearSystem as LinearSystem
+    from diffmaac.system import MujocoSystem as MujocoSystem
+    from diffmaac.task import Criterion as Criterion
+    from diffmaac.task import Task as Task
+    from diffmaac.tasks import get_task as get_task
+    from diffmaac.tasks import register as register
+    from diffmaac.training.agent import Agent as Agent
+    from diffmaac.training.agent import load as load
+    from diffmaac.training.session import Run as Run
+    from diffmaac.training.session import train as train
 
+_HOMES = {
+    "analysis.check_gradients": ["check_gradients"],
+    "analysis.evaluate": ["evaluate"],
+    "analysis.gradient_error": ["gradient_error"],
+    "analysis.model_error": ["model_error"],
+    "analysis.report": ["report"],
+    "differentiable": ["DifferentiablePhysics"],
+    "errors": ["CheckpointError", "DiffmaacError", "DivergenceError", "SettingError", "TaskError"],
+    "experiments.comparison": ["plot"],
+    "experiments.reproduce": ["reproduce"],
+    "result": ["Result"],
+    "system": ["LinearSystem", "MujocoSystem"],
+    "task": ["Criterion", "Task"],
+    "tasks": ["get_task", "register"],
+    "training.agent": ["Agent", "load"],
+    "training.session": ["Run", "train"],
+}
+"""Module -> the public names that come from it."""
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "DifferentiablePhysics":  # JAX is loaded only where it is used
-        from diffmaac.differentiable import DifferentiablePhysics
+    if name not in _MODULES:
+        raise AttributeError(f"module 'diffmaac' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"diffmaac.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
-        return DifferentiablePhysics
-    raise AttributeError(f"module 'diffmaac' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

@@ -1,6 +1,7 @@
 """The Gymnasium environment of a task, stepped without gradients."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -8,8 +9,34 @@ import torch
 from torch import Tensor
 
 from diffmaac.errors import DivergenceError, SettingError
-from diffmaac.system import MujocoSystem
-from diffmaac.task import Task
+from diffmaac.system import AbstractSystem, MujocoSystem
+from diffmaac.types import Reward
+
+Reset: TypeAlias = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""``reset(generator) -> qpos (nq,), qvel (nv,)``: draws a start state."""
+
+
+@runtime_checkable
+class Playable(Protocol):
+    """What an environment asks of a task, see `diffmaac.task.Task`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def system(self) -> AbstractSystem: ...
+    @property
+    def reward(self) -> Reward: ...
+    @property
+    def reset(self) -> Reset: ...
+    @property
+    def episode_steps(self) -> int: ...
+    @property
+    def terminated(self) -> Callable[[Tensor], Tensor] | None: ...
+    @property
+    def obs_size(self) -> int: ...
+    @property
+    def action_size(self) -> int: ...
+    def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor: ...
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"]}
 """What Gymnasium asks for: the modes in which a `TaskEnv` draws itself."""
@@ -24,7 +51,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     metadata = METADATA
 
-    def __init__(self, task: Task, render_mode: str | None = None):
+    def __init__(self, task: Playable, render_mode: str | None = None):
         self.task, self.render_mode, self._renderer = task, render_mode, None
         if render_mode == "rgb_array":
             if not isinstance(task.system, MujocoSystem):

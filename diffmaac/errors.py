@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_NAME = 80
+"""Characters of a name that are shown; longer ones are cut."""
+
 
 class DiffmaacError(ValueError):
     """Something the user gave cannot be used. The command line shows it in one line and exits with code 2."""
@@ -24,9 +27,11 @@ class DivergenceError(DiffmaacError):
     """Physics that blew up, or a loss or gradient that is no longer finite."""
 
 
-def unknown(what: str, given: object, known: Iterable[str]) -> str:
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """The message for a name that does not exist: the nearest one, and all there are."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(given), names, n=1)
+    text = str(name)
+    text = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+    near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {what} '{given}'.{hint} There are: {', '.join(names)}."
+    return f"unknown {what} '{text}'.{hint} There are: {', '.join(names)}."

@@ -17,8 +17,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from diffmaac.config import check_file
 from diffmaac.errors import SettingError
+from diffmaac.settings import check_file
 
 WIDTH, HEIGHT = 480, 368
 """Pixels; multiples of 16, which video encoders like, within the 640 x 480 that models allow unless they say more."""

@@ -1,24 +1,18 @@
-"""Tasks: what is to be controlled, and what for. And the registry that finds them by name."""
+"""Tasks: what is to be controlled, and what for."""
 
 import hashlib
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac.errors import SettingError, TaskError, unknown
+from diffmaac.env import Reset, TaskEnv
+from diffmaac.errors import TaskError
+from diffmaac.settings import Presets
 from diffmaac.system import AbstractSystem
 from diffmaac.types import Reward
-
-if TYPE_CHECKING:
-    from diffmaac.env import TaskEnv
-
-Reset = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
-"""``reset(generator) -> qpos (nq,), qvel (nv,)``: draws a start state."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class Task:
     criterion: Criterion | None = None
     reward_text: str = ""
     reference: str = ""
-    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    presets: Presets = field(default_factory=dict)
 
     @property
     def obs_size(self) -> int:
@@ -76,13 +70,11 @@ class Task:
         discount_tp1 = obs_tp1.new_full(obs_tp1.shape[:-1], gamma)
         return discount_tp1 if self.terminated is None else discount_tp1.masked_fill(self.terminated(obs_tp1), 0.0)
 
-    def make_env(self, render_mode: str | None = None) -> "TaskEnv":
+    def make_env(self, render_mode: str | None = None) -> TaskEnv:
         """A Gymnasium environment of this task, stepped without gradients (MuJoCo's C engine or the closed form).
 
         ``render_mode="rgb_array"`` lets it draw itself; raises SettingError where that cannot be.
         """
-        from diffmaac.env import TaskEnv  # the environment is built on tasks
-
         return TaskEnv(self, render_mode)
 
     def fingerprint(self) -> str:
@@ -117,50 +109,27 @@ class Task:
         action = torch.tensor(rng.uniform(-1, 1, (4, self.action_size)), dtype=torch.float32)
         # The environment asks for one reward, an update for a batch, STEVE for a batch of each member.
         for shape in ((), (4,), (2, 4)):
-            given = {"obs": obs[0].expand(*shape, -1), "action": action[0].expand(*shape, -1)}
-            self._check_map("reward", self.reward, given)
+            tensors = {"obs": obs[0].expand(*shape, -1), "action": action[0].expand(*shape, -1)}
+            self._check_map("reward", self.reward, tensors)
             if self.terminated is not None:
-                self._check_map("terminated", self.terminated, {"obs": given["obs"]}, torch.bool)
+                self._check_map("terminated", self.terminated, {"obs": tensors["obs"]}, torch.bool)
         reward = self.reward(obs, action)
         if not torch.isfinite(reward).all():
             raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")
 
     def _check_map(
-        self, name: str, function: Callable[..., Tensor], given: dict[str, Tensor], dtype: torch.dtype | None = None
+        self, name: str, function: Callable[..., Tensor], tensors: dict[str, Tensor], dtype: torch.dtype | None = None
     ) -> None:
         """Raises TaskError where `function` does not map (*batch, size) tensors to one of (*batch), and of `dtype`."""
-        batch = tuple(given["obs"].shape[:-1])
-        said = " and ".join(f"{kind} {tuple(x.shape)}" for kind, x in given.items())
-        asked = f"task '{self.name}': {name} must map {said} to a tensor of shape {batch}"
+        batch = tuple(tensors["obs"].shape[:-1])
+        inputs = " and ".join(f"{kind} {tuple(x.shape)}" for kind, x in tensors.items())
+        asked = f"task '{self.name}': {name} must map {inputs} to a tensor of shape {batch}"
         asked += f" and type {dtype}" if dtype else ""
         try:
-            found = function(*given.values())
+            output = function(*tensors.values())
         except (IndexError, RuntimeError, TypeError) as error:
             raise TaskError(f"{asked}, but fails: {error}") from error
-        right = isinstance(found, Tensor) and found.shape == batch and dtype in (None, found.dtype)
+        right = isinstance(output, Tensor) and output.shape == batch and dtype in (None, output.dtype)
         if not right:
-            got = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+            got = f"{tuple(output.shape)} of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
             raise TaskError(f"{asked}, got {got}. Index with [..., i] and reduce over the last dimension.")
-
-
-_REGISTRY: dict[str, Callable[[], Task]] = {}
-
-
-def register(name: str, factory: Callable[[], Task]) -> None:
-    """Makes ``env=name`` mean the task that `factory` returns, in this process."""
-    _REGISTRY[name] = factory
-
-
-def task_names() -> list[str]:
-    """The names that `get_task` knows."""
-    return [*importlib.import_module("diffmaac_envs").FACTORIES, *_REGISTRY]
-
-
-def get_task(env: "str | Task") -> Task:
-    """The task of that name; a Task is returned as it is. Raises SettingError for a name that does not exist."""
-    if isinstance(env, Task):
-        return env
-    factories = {**importlib.import_module("diffmaac_envs").FACTORIES, **_REGISTRY}
-    if not isinstance(env, str) or env not in factories:
-        raise SettingError(unknown("env", env, factories))
-    return factories[env]()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import diffmaac
-from diffmaac.config import parse_words
+from diffmaac.settings import parse_words
 
 XML = """
 <mujoco>

@@ -14,7 +14,7 @@ import mujoco
 import torch
 
 import diffmaac
-from diffmaac.config import parse_words
+from diffmaac.settings import parse_words
 
 XML = """
 <mujoco>

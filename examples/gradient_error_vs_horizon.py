@@ -7,21 +7,20 @@ python examples/gradient_error_vs_horizon.py seeds=8 gamma=0.95  any setting of 
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from diffmaac.commands.gradient_error import GradientErrorSettings, measure
-from diffmaac.config import parse_command
+import diffmaac
+from diffmaac.settings import parse_words
 
 
 def main(words: list[str], out: Path = Path("runs/gradient_error_vs_horizon")) -> Path:
     """Fits model and critic to a linear policy's data, and returns the figure's path."""
-    given = {word.partition("=")[0] for word in words}
-    defaults = {"env": "double_integrator", "seeds": "3", "out": str(out)}
-    words = [*words, *(f"{name}={value}" for name, value in defaults.items() if name not in given)]
-    report = measure("", parse_command(GradientErrorSettings, words))
-    for line in report.lines:
-        print(line)
-    print(f"figure: {report.files[1]}")
-    return report.files[1]
+    settings: dict[str, Any] = {"env": "double_integrator", "seeds": 3, "out": out, **parse_words(words)}
+    result = diffmaac.gradient_error(**settings)
+    print(*result.notes, sep="\n")
+    table, figure = result.files
+    print(f"table: {table}, figure: {figure}")
+    return figure
 
 
 if __name__ == "__main__":

@@ -6,21 +6,20 @@ python examples/model_gradient_accuracy.py env=half_cheetah steps=5000
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import diffmaac
-from diffmaac.commands.model_error import ModelErrorSettings, measure
-from diffmaac.config import parse_words
+from diffmaac.settings import parse_words
 
 
 def main(words: list[str], out: Path = Path("runs/model_gradient_accuracy")) -> list[Path]:
-    """Trains a run, looks at its model, and returns the table's and the figures' paths."""
-    settings = {"env": "pendulum", "steps": 2000, "final_episodes": 1, **parse_words(words)}
-    run = diffmaac.train(out=str(out), **settings)
-    report = measure(str(run.path), ModelErrorSettings())
-    for line in report.lines:
-        print(line)
-    print("figures:", *report.files[1:])
-    return report.files
+    """Trains a run, looks at its model, and returns the paths of tables and figures."""
+    settings: dict[str, Any] = {"env": "pendulum", "steps": 2000, "final_episodes": 1, "out": out}
+    run = diffmaac.train(**settings | parse_words(words))
+    result = diffmaac.model_error(run.path)
+    print(*result.notes, sep="\n")
+    print("files:", *result.files)
+    return list(result.files)
 
 
 if __name__ == "__main__":

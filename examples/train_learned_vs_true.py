@@ -9,7 +9,7 @@ from pathlib import Path
 
 import diffmaac
 from diffmaac.analysis.plots import learning_curve
-from diffmaac.config import parse_words
+from diffmaac.settings import parse_words
 
 
 def main(words: list[str], out: Path = Path("runs/learned_vs_true")) -> Path:

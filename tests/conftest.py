@@ -18,9 +18,9 @@ install_import_hook(["diffmaac", "diffmaac_envs"], CHECKER)
 from support.loop import ACTION, OBS, generator
 from support.runs import tiny
 
-from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics
 from diffmaac.nn import Critics, SquashedGaussianPolicy
+from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
 
 

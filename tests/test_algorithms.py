@@ -15,8 +15,6 @@ from torch import Tensor
 
 import diffmaac
 from diffmaac import get_task, seeding
-from diffmaac.algorithms import ALGORITHMS
-from diffmaac.api import prepare
 from diffmaac.errors import SettingError
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import (
@@ -27,7 +25,9 @@ from diffmaac.objectives import (
     pathwise_loss,
     soft_td_target,
 )
-from diffmaac.presets import resolve
+from diffmaac.settings import ALGORITHMS
+from diffmaac.tasks import resolve_task
+from diffmaac.training.session import prepare
 from diffmaac.types import Transition
 
 WORDS = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
@@ -86,10 +86,10 @@ def test_without_entropy_the_temperature_is_zero(tmp_path: Path) -> None:
 
 def test_an_ablation_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(SettingError, match="samples=5 contradicts horizon=0"):
-        resolve("pendulum", {"horizon": 0, "samples": 5})
-    assert resolve("pendulum", {"horizon": 0, "preset": "paper"})[1].agent.samples == 1
+        resolve_task("pendulum", {"horizon": 0, "samples": 5})
+    assert resolve_task("pendulum", {"horizon": 0, "preset": "paper"})[1].agent.samples == 1
     with pytest.raises(SettingError, match="fixes data=real"):
-        resolve("pendulum", {"algorithm": "steve", "data": "mixed"})
+        resolve_task("pendulum", {"algorithm": "steve", "data": "mixed"})
 
 
 def test_sac_is_that_of_stable_baselines3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from support.runs import tiny
 
 import diffmaac
 from diffmaac import CheckpointError
-from diffmaac.task import get_task
-from diffmaac.training import checkpoint
+from diffmaac.runs import checkpoint
+from diffmaac.tasks import get_task
 from diffmaac.training.trainer import Trainer
 
 

@@ -9,10 +9,10 @@ from support.runs import TINY, tiny
 
 import diffmaac
 from diffmaac import DivergenceError, TaskError
-from diffmaac.analysis.record import read_metrics
-from diffmaac.api import prepare
-from diffmaac.task import get_task
-from diffmaac.training import checkpoint
+from diffmaac.runs import checkpoint
+from diffmaac.runs.metrics import read_metrics
+from diffmaac.tasks import get_task
+from diffmaac.training.session import prepare
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):

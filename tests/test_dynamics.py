@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from diffmaac import DivergenceError, LinearSystem, MujocoSystem, TaskError, get_task, seeding
-from diffmaac.config import ModelSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.nn import BatchedMLP
+from diffmaac.settings import ModelSettings
 
 BATCH = 12
 

@@ -11,8 +11,8 @@ from support.engine import PENDULUM, load
 from support.runs import run
 
 from diffmaac import MujocoSystem, get_task
-from diffmaac.analysis import gradient_check
-from diffmaac.analysis.gradient_check import (
+from diffmaac.analysis import physics_check
+from diffmaac.analysis.physics_check import (
     Allowed,
     approximate_pairs,
     check_gradient,
@@ -21,7 +21,7 @@ from diffmaac.analysis.gradient_check import (
     shortfall,
     visited_states,
 )
-from diffmaac.analysis.record import read_table
+from diffmaac.files import read_table
 from diffmaac.physics import AbstractGradient, ControlStep, ImplicitGradient
 
 BALL = """
@@ -122,7 +122,7 @@ def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
         "FiniteDifference",
     ]
     assert all(float(row["vjp_median"]) < 1e-7 and "mujoco-mjx==" in row["versions"] for row in rows)
-    monkeypatch.setitem(gradient_check.ALLOWED, "float64", Allowed(1e-9, -1.0, 1e-3))
+    monkeypatch.setitem(physics_check.ALLOWED, "float64", Allowed(1e-9, -1.0, 1e-3))
     code, table, _ = run(*words, "gradient=finite_difference", capsys=capsys)
     assert code == 1 and "WRONG" in table
 

@@ -10,15 +10,16 @@ import torch
 
 from diffmaac import cli, get_task, seeding
 from diffmaac.analysis.bound import bounds, rank_correlation
-from diffmaac.analysis.gradient_error import ENOUGH, GradientError, Parts, RolloutCritic, gradient, gradient_errors
-from diffmaac.analysis.jacobian import jacobian
 from diffmaac.analysis.linear_study import QuadraticCritic, Study, StudySettings, quadratic_cost
 from diffmaac.analysis.lqr import LinearQuadraticProblem
-from diffmaac.analysis.record import read_table
-from diffmaac.commands.gradient_error import parse_horizons
+from diffmaac.analysis.policy_gradient import ENOUGH, GradientError, Parts, RolloutCritic, gradient, gradient_errors
+from diffmaac.analysis.settings import GradientErrorSettings
 from diffmaac.dynamics import AbstractDynamics, LinearDynamics
+from diffmaac.dynamics.jacobian import jacobian
 from diffmaac.errors import DivergenceError, SettingError, TaskError
+from diffmaac.files import read_table
 from diffmaac.objectives import PathwiseNoise, lower_bound
+from diffmaac.settings import build
 from diffmaac_envs.double_integrator import A, B, Q, R
 
 GAIN = np.array([[1.5, 1.2]])
@@ -272,11 +273,15 @@ def test_command_writes_table_and_figure(tmp_path, capsys) -> None:
     assert (tmp_path / "gradient_error.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1,x", "0.5", ","])
-def test_horizons_must_be_whole_numbers(text: str) -> None:
-    with pytest.raises(SettingError, match="whole numbers from 0 on"):
-        parse_horizons(text)
-    assert parse_horizons("4,0,1") == [0, 1, 4]
+@pytest.mark.parametrize("text", ["", "-1", "1,x", "0.5", ",", "[0,1", "1001", []])
+def test_horizons_must_be_whole_numbers(text: str | list[int]) -> None:
+    with pytest.raises(SettingError, match="horizons"):
+        build(GradientErrorSettings, {"horizons": text})
+
+
+def test_horizons_are_a_list_or_its_text() -> None:
+    for horizons in ("4,0,1", "[4, 0, 1]", [4, 0, 1]):
+        assert build(GradientErrorSettings, {"horizons": horizons}).horizons == [4, 0, 1]
 
 
 def test_tasks_without_a_closed_form_raise() -> None:

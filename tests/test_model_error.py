@@ -12,16 +12,16 @@ import diffmaac
 from diffmaac import cli, get_task, seeding
 from diffmaac.algorithms import actor_critic
 from diffmaac.algorithms.horizon import gradient_spread
-from diffmaac.analysis.model_error import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
-from diffmaac.analysis.record import read_table
-from diffmaac.api import prepare
-from diffmaac.commands.gradient_error import run_parts
-from diffmaac.config import ModelSettings
+from diffmaac.analysis.gradient_error import run_parts
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, MixedDynamics, Noise, held_out_rows, true_dynamics
+from diffmaac.dynamics.accuracy import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
 from diffmaac.errors import DivergenceError, SettingError
+from diffmaac.files import read_table
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import ClosedLoop
+from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
+from diffmaac.training.session import prepare
 from diffmaac.training.trainer import Trainer
 
 A_1, B_1 = np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]])
@@ -122,7 +122,7 @@ def test_jacobian_error_of_a_known_difference() -> None:
 @pytest.mark.parametrize("name", ["pendulum", "hopper"])
 def test_jacobians_of_the_truth_are_those_of_the_engine(name: str) -> None:
     """`jacobian` of the C engine's differences against differences taken here."""
-    from diffmaac.analysis.jacobian import jacobian
+    from diffmaac.dynamics.jacobian import jacobian
 
     task = get_task(name)
     rng = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def test_horizon_auto_chooses_logs_and_resumes(tmp_path) -> None:
     ("words", "message"),
     [
         ({"horizon": "sometimes"}, "must be of type int"),
-        ({"horizon": -1}, "at least 0 or auto"),
+        ({"horizon": -1}, "auto, or between 0 and"),
         ({"horizon": "auto", "auto_horizons": []}, "needs at least one"),
         ({"horizon": "auto", "algorithm": "sac"}, "contradicts algorithm=sac"),
     ],
@@ -324,17 +324,17 @@ def test_bad_input_is_one_line(short_run, tmp_path, capsys) -> None:
     sac, through_truth = run_of("sac", "learned", tmp_path), run_of("maac", "true", tmp_path)
     young = run_of("maac", "learned", tmp_path, steps=20)
     cases = {
-        f"gradient-error {short_run} horizons=-1": "whole numbers from 0 on",
-        f"gradient-error {short_run} horizons=0.5": "whole numbers from 0 on",
+        f"gradient-error {short_run} horizons=-1": "must be between 0 and 1,000",
+        f"gradient-error {short_run} horizons=0.5": "must be of type list of int",
         f"gradient-error {sac} horizons=0": "has no learned model",
         f"gradient-error {through_truth} horizons=0 dynamics=learned": "Give dynamics=true",
-        f"gradient-error {short_run} dynamics=both": "must be learned, true, or learned,true",
+        f"gradient-error {short_run} dynamics=both": "There are: learned, true.",
         "gradient-error": "nothing was given",
         f"gradient-error {short_run} env=pendulum": "say exactly one",
         "gradient-error env=pendulum": "no closed form",
         "gradient-error no/such/run": "is not a run directory",
         f"model-error {sac}": "has no learned model",
-        f"model-error {short_run} states=1": "at least 2",
+        f"model-error {short_run} states=1": "between 2 and",
         f"gradient-error {short_run} {sac}": "Measure one at a time",
         "gradient-error env=double_integrator gamma=0": "between 0.1 and 0.999",
         f"model-error {young}": "was never fitted",

@@ -8,10 +8,9 @@ import pytest
 from support.runs import run
 
 import diffmaac
-from diffmaac.analysis.record import EVALUATION
 from diffmaac.cli import app
-from diffmaac.config import FIELDS
-from diffmaac.training.run import VIDEOS
+from diffmaac.runs.layout import EVALUATION, VIDEOS
+from diffmaac.settings import FIELDS
 
 
 class Page(HTMLParser):

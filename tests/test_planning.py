@@ -9,13 +9,13 @@ import torch
 import diffmaac
 from diffmaac import cli, get_task, seeding
 from diffmaac.analysis.lqr import riccati
-from diffmaac.config import ModelSettings, PlanSettings
 from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.dynamics.base import Noise
 from diffmaac.errors import DivergenceError
 from diffmaac.nn import Critics, LinearGaussianPolicy, SquashedGaussianPolicy
 from diffmaac.objectives import ClosedLoop
 from diffmaac.planning import CrossEntropyPlanner
+from diffmaac.settings import ModelSettings, PlanSettings
 from diffmaac_envs import double_integrator as system
 
 

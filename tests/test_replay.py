@@ -10,7 +10,7 @@ from diffmaac.dynamics import true_dynamics
 from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.replay import Replay
 from diffmaac.rollout import imagine
-from diffmaac.task import get_task
+from diffmaac.tasks import get_task
 from diffmaac.types import Transition
 
 

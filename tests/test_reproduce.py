@@ -11,12 +11,15 @@ from support.runs import numbers, run
 
 import diffmaac
 from diffmaac import cli
-from diffmaac.analysis.record import EVALUATION, METRICS, read_json, read_metrics, read_table
-from diffmaac.commands.aggregates import ending, grouped, overall, random_return, summary
-from diffmaac.commands.reproduce import without_random
-from diffmaac.experiments import ALGORITHMS, SCALES, Amount, make, plan
-from diffmaac.training.checkpoint import saved_step
-from diffmaac.training.run import CHECKPOINT
+from diffmaac.experiments.aggregates import ending, grouped, overall, random_return, summary
+from diffmaac.experiments.make import make
+from diffmaac.experiments.plan import plan
+from diffmaac.experiments.scales import COMPARED, SCALES, Amount
+from diffmaac.experiments.timing import without_random
+from diffmaac.files import read_json, read_table
+from diffmaac.runs.checkpoint import saved_step
+from diffmaac.runs.layout import CHECKPOINT, EVALUATION, METRICS
+from diffmaac.runs.metrics import read_metrics
 
 SMOKE = SCALES["smoke"]
 
@@ -45,7 +48,7 @@ def test_figure2_has_every_algorithm_and_seed(runs: Path) -> None:
     evaluations = read_table(runs / "figure2.csv")
     assert all(row["machine"] and row["versions"].startswith("diffmaac==") for row in evaluations)
     found = {(row["curve"], row["seed"]) for row in evaluations}
-    assert found == {(variant.label, seed) for variant in ALGORITHMS.values() for seed in "01"}
+    assert found == {(variant.label, seed) for variant in COMPARED.values() for seed in "01"}
     last = {row["curve"]: row for row in read_table(runs / "figure2_summary.csv") if row["step"] == "120"}
     for label, row in last.items():
         returns = [float(e["return"]) for e in evaluations if e["curve"] == label and e["step"] == "120"]
@@ -105,7 +108,7 @@ def test_runs_are_reused(copied: Path, capsys) -> None:
     before = {path: path.stat().st_mtime_ns for path in copied.glob("*/metrics.csv")}
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1")
     assert {path: path.stat().st_mtime_ns for path in copied.glob("*/metrics.csv")} == before
-    assert "left away" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_run_that_stopped_is_resumed(copied: Path) -> None:
@@ -131,8 +134,8 @@ def test_a_run_killed_after_its_last_row_is_completed(copied: Path, tmp_path: Pa
 def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, capsys) -> None:
     shutil.rmtree(copied / "pendulum-sac-s0" / CHECKPOINT)
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1")
-    assert "left away" not in capsys.readouterr().out
-    chosen = plan({"sac": ALGORITHMS["sac"]}, SMOKE.comparison, {**SMOKE.changes, "epoch_steps": 40}, copied)[:1]
+    assert "left out" not in capsys.readouterr().out
+    chosen = plan({"sac": COMPARED["sac"]}, SMOKE.comparison, {**SMOKE.changes, "epoch_steps": 40}, copied)[:1]
     chosen[0].path.joinpath("metrics.csv").write_text("step,seconds,return,return_std\n40,1,-3,0\n")
     sound, broken = make(chosen, jobs=1)
     assert sound == [] and "has no checkpoint to go on from" in broken[0]
@@ -143,14 +146,14 @@ def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path,
     config.write_text(config.read_text().replace("tau: 0.01", "tau: 0.02"))
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
     out = capsys.readouterr().out
-    assert "left away: " in out and "was made with tau=0.02, and tau=0.01 is wanted" in out
+    assert "left out: " in out and "was made with tau=0.02, and tau=0.01 is wanted" in out
     assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
 def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys) -> None:
     (copied / "pendulum-sac-s0" / "metrics.csv").write_text("garbage\nmore\n")
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
-    said = f"left away: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
+    said = f"left out: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
     assert said in capsys.readouterr().out and said in (tmp_path / "out" / "figure2.md").read_text()
     (row,) = (row for row in read_table(tmp_path / "out" / "figure2_summary.csv") if row["step"] == "120")
     assert row["curve"] == "MAAC" and row["iqm"] and row["low"] == row["std"] == ""  # of one run there is no spread
@@ -166,13 +169,13 @@ def test_tasks_are_aggregated_where_there_are_several(runs: Path, tmp_path: Path
 
 def test_the_aggregate_over_tasks_is_of_known_numbers(runs: Path, tmp_path: Path) -> None:
     """0 is random actions, 1 the best curve of a task, tasks count alike, at the last step that all runs have."""
-    chosen = {name: ALGORITHMS[name] for name in ("maac", "sac")}
+    chosen = {name: COMPARED[name] for name in ("maac", "sac")}
     planned = plan(chosen, {"pendulum": Amount(120, 2), "double_integrator": Amount(120, 2)}, SMOKE.changes, tmp_path)
     random = {env: random_return(env) for env in ("pendulum", "double_integrator")}
     above = {"pendulum": {"maac": (100, 300), "sac": (50, 50)}, "double_integrator": {"maac": (0, 2), "sac": (3, 5)}}
     for one in planned:
         shutil.copytree(runs / f"pendulum-{one.variant}-s0", one.path)
-        value = random[one.env] + above[one.env][one.variant][one.given["seed"]]
+        value = random[one.env] + above[one.env][one.variant][one.words["seed"]]
         later = "" if one.name == "pendulum-maac-s0" else "120,3,-999,0\n"  # this one was stopped
         (one.path / "metrics.csv").write_text(f"step,seconds,return,return_std\n80,2,{value},0\n{later}")
     groups, broken, cut = grouped(planned)
@@ -198,7 +201,7 @@ def test_a_curve_whose_runs_share_no_step_is_named(copied: Path, runs: Path, tmp
     (copied / "pendulum-sac-s1" / "metrics.csv").write_text("step,seconds,return,return_std\n39,1,-3,0\n")
     shutil.copytree(runs / "pendulum-maac-s1", copied / "pendulum-maac-s1")
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "train=false")
-    assert "left away: SAC on pendulum: there is no environment step at which all" in capsys.readouterr().out
+    assert "left out: SAC on pendulum: there is no environment step at which all" in capsys.readouterr().out
     assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
@@ -208,7 +211,7 @@ def test_runs_without_an_evaluation_so_early_are_named(runs: Path, tmp_path: Pat
 
 
 def test_unsolved_runs_count_as_later_than_all_others(runs: Path, tmp_path: Path) -> None:
-    planned = plan({"sac": ALGORITHMS["sac"]}, {"pendulum": Amount(120, 3)}, SMOKE.changes, tmp_path)
+    planned = plan({"sac": COMPARED["sac"]}, {"pendulum": Amount(120, 3)}, SMOKE.changes, tmp_path)
     for one, solved in zip(planned, ("0.5,1,1", "0,0,1", "0,0,0"), strict=True):
         shutil.copytree(runs / "pendulum-sac-s0", one.path)
         lines = [f"{40 * (i + 1)},60,{i},0,{share}" for i, share in enumerate(solved.split(","))]
@@ -220,18 +223,18 @@ def test_unsolved_runs_count_as_later_than_all_others(runs: Path, tmp_path: Path
 def test_runs_may_lie_in_a_folder_with_a_space(tmp_path: Path, capsys) -> None:
     folder = tmp_path / "my runs"
     reproduce("figure2", f"runs={folder}", "variants=sac", "seeds=1")
-    assert (folder / "pendulum-sac-s0" / "metrics.csv").is_file() and "left away" not in capsys.readouterr().out
+    assert (folder / "pendulum-sac-s0" / "metrics.csv").is_file() and "left out" not in capsys.readouterr().out
 
 
 def test_a_run_past_the_steps_is_cut(copied: Path, capsys) -> None:
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1", "steps=100")
-    assert "left away" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().out
     assert {row["step"] for row in read_table(copied / "figure2.csv")} == {"40", "80"}
 
 
 def test_a_failing_run_is_named(tmp_path: Path) -> None:
     changes = {**SMOKE.changes, "actor_lr": 1e30}
-    chosen = plan({"sac": ALGORITHMS["sac"]}, {"pendulum": SMOKE.comparison["pendulum"]}, changes, tmp_path)[:1]
+    chosen = plan({"sac": COMPARED["sac"]}, {"pendulum": SMOKE.comparison["pendulum"]}, changes, tmp_path)[:1]
     sound, broken = make(chosen, jobs=1)
     assert sound == [] and broken[0].startswith("pendulum-sac-s0 stopped with exit code 2")
     assert "stopped at environment step" in broken[0] and "\n" not in broken[0]
@@ -274,16 +277,16 @@ def test_bad_input_is_one_line(words: list[str], said: str, tmp_path: Path, monk
 
 def test_a_scale_is_complete() -> None:
     """Every variant of every scale resolves to settings that train."""
-    from diffmaac.experiments import FURTHER_ABLATIONS
-    from diffmaac.presets import resolve
+    from diffmaac.experiments.scales import FURTHER_ABLATIONS
+    from diffmaac.tasks import resolve_task
 
     for scale in SCALES.values():
         for variants, amounts in (
-            (ALGORITHMS, scale.comparison),
+            (COMPARED, scale.comparison),
             (scale.ablations, scale.ablation),
             (FURTHER_ABLATIONS, scale.ablation),
         ):
             for planned in plan(variants, amounts, scale.changes, Path("runs")):
-                settings = resolve(planned.env, planned.given)[1]
+                settings = resolve_task(planned.env, planned.words)[1]
                 assert settings.run.steps == planned.steps and settings.run.threads == 1
     assert diffmaac.get_task("pendulum").presets  # the small scales rest on it

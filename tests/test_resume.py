@@ -12,9 +12,9 @@ from support.runs import TINY, numbers, tiny, words
 
 import diffmaac
 from diffmaac import SettingError
-from diffmaac.analysis.record import read_metrics
-from diffmaac.api import complete, prepare
-from diffmaac.presets import resolve
+from diffmaac.runs.metrics import read_metrics
+from diffmaac.tasks import resolve_task
+from diffmaac.training.session import complete, prepare
 from diffmaac.training.trainer import Trainer
 
 
@@ -38,7 +38,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
     """Refused while another process has the run, before anything is written; free again once that is killed."""
     path = tiny(tmp_path / "run", steps=80)
     settings = (path / "config.yaml").read_bytes()
-    hold = f"import pathlib, time, diffmaac.training.run as r\nwith r.claimed(pathlib.Path({str(path)!r})):\n"
+    hold = f"import pathlib, time, diffmaac.runs.lock as r\nwith r.claimed(pathlib.Path({str(path)!r})):\n"
     hold += "    print(flush=True)\n    time.sleep(600)"
     other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
     try:
@@ -112,7 +112,7 @@ def test_a_checkpoint_under_other_settings_has_their_horizon_and_step_sizes(tmp_
         "model_lr": 4e-5,
         "weight_decay": 0.5,
     }
-    trainer = Trainer(*resolve("double_integrator", {**TINY, **changed}))
+    trainer = Trainer(*resolve_task("double_integrator", {**TINY, **changed}))
     trainer.restore(tmp_path / "run")
     agent, model = trainer.agent, trainer.model
     assert agent.horizon == 1 and model is not None

@@ -4,13 +4,15 @@ import dataclasses
 
 import pytest
 
-from diffmaac.config import FIELDS, assemble, default_of, flatten, read_file, to_yaml
-from diffmaac.presets import PRESETS, remarks, resolve
-from diffmaac.task import get_task, task_names
+from diffmaac.settings import FIELDS, about, assemble, default_of, flatten, read_file, remarks, to_yaml
+from diffmaac.settings.presets import PRESETS
+from diffmaac.tasks import get_task, resolve_task, task_names
 
 
 def test_the_actor_starts_from_the_whole_batch_unless_told():
-    settings = [resolve("pendulum", {"batch_size": 1280, **given})[1].agent for given in ({}, {"actor_batch_size": 64})]
+    settings = [
+        resolve_task("pendulum", {"batch_size": 1280, **given})[1].agent for given in ({}, {"actor_batch_size": 64})
+    ]
     assert [agent.start_states for agent in settings] == [1280, 64]
 
 
@@ -20,14 +22,14 @@ def test_the_actor_starts_from_the_whole_batch_unless_told():
     ids=lambda w: str(*w.values()),
 )
 def test_without_a_gradient_through_them_the_dynamics_change_nothing_of_the_agent(words):
-    agents = [resolve("half_cheetah", {**words, "dynamics": d})[1].agent for d in ("learned", "true")]
+    agents = [resolve_task("half_cheetah", {**words, "dynamics": d})[1].agent for d in ("learned", "true")]
     assert agents[0] == agents[1]
 
 
 def test_only_what_the_true_dynamics_add_is_left_away_without_their_gradient():
     presets = {"quick": {"actor_every": 3}, "quick/true": {"adjoint_clip": 1.0}}
     task = dataclasses.replace(get_task("pendulum"), presets=presets)
-    agents = [resolve(task, {"dynamics": "true", "horizon": h})[1].agent for h in (0, 2)]
+    agents = [resolve_task(task, {"dynamics": "true", "horizon": h})[1].agent for h in (0, 2)]
     assert [agent.actor_every for agent in agents] == [3, 3] and [agent.adjoint_clip for agent in agents] == [0.0, 1.0]
 
 
@@ -35,23 +37,23 @@ def test_only_what_the_true_dynamics_add_is_left_away_without_their_gradient():
 @pytest.mark.parametrize("preset", ["paper", "quick"])
 @pytest.mark.parametrize("dynamics", ["learned", "true"])
 def test_every_preset_resolves(task, preset, dynamics):
-    _, settings = resolve(task, {"preset": preset, "dynamics": dynamics})
+    _, settings = resolve_task(task, {"preset": preset, "dynamics": dynamics})
     assert settings.run.preset == preset and settings.run.dynamics == dynamics
 
 
 def test_paper_preset_is_the_reference():
-    _, settings = resolve("walker2d", {"preset": "paper"})
+    _, settings = resolve_task("walker2d", {"preset": "paper"})
     agent, model, data = settings.agent, settings.model, settings.data
     assert (agent.horizon, agent.samples, agent.updates_per_step, agent.steve_horizon) == (2, 5, 8, 2)
     assert (model.members, model.model_hidden, model.model_every) == (8, [200] * 4, 1000)
     assert (data.imagined_states, data.imagine_every, data.real_ratio, data.random_steps) == (100_000, 250, 0.05, 5000)
-    assert resolve("hopper", {"preset": "paper"})[1].data.rollout_length == [1, 15]
+    assert resolve_task("hopper", {"preset": "paper"})[1].data.rollout_length == [1, 15]
 
 
 def test_true_is_the_true_dynamics_everywhere(tmp_path):
     (tmp_path / "s.yaml").write_text("env: pendulum\ndynamics: true\n")
     for given in (read_file(tmp_path / "s.yaml"), {"dynamics": True}, {"dynamics": "true"}):
-        assert resolve("pendulum", given)[1].run.dynamics == "true"
+        assert resolve_task("pendulum", given)[1].run.dynamics == "true"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,8 @@ def test_true_is_the_true_dynamics_everywhere(tmp_path):
     ],
 )  # fmt: skip
 def test_settings_without_effect_are_named(given, named):
-    found = remarks(resolve("pendulum", given)[1], given)
+    task, settings = resolve_task("pendulum", given)
+    found = remarks(settings, task.presets, given)
     assert [line.partition("=")[0] for line in found] == list(named)
     assert all(reason in line for line, reason in zip(found, named.values(), strict=True))
 
@@ -90,6 +93,6 @@ def test_settings_round_trip_through_yaml(tmp_path):
 
 def test_leaf_names_are_unique_and_explained():
     assert len(flatten(assemble({}))) == len(FIELDS)
-    assert all(f.metadata["help"] for f in FIELDS.values())
+    assert all(about(f).help for f in FIELDS.values())
     assert all(name in FIELDS for preset in PRESETS.values() for name in preset)
     assert default_of("hidden") is not default_of("hidden")

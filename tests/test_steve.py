@@ -7,7 +7,7 @@ from support.loop import ACTION, ALPHA, BATCH, OBS, discount, generator, reward,
 from diffmaac.algorithms import ActorCritic, actor_critic
 from diffmaac.dynamics import LearnedDynamics, Noise
 from diffmaac.objectives import ClosedLoop, sample_steve_noise, soft_td_target, steve_candidates, steve_target
-from diffmaac.presets import resolve
+from diffmaac.tasks import resolve_task
 from diffmaac.types import Transition
 
 
@@ -96,7 +96,7 @@ def test_a_single_estimate_weighs_all_horizons_alike():
 
 
 def test_targets_in_chunks_are_those_of_all_rows_at_once(monkeypatch):
-    task, settings = resolve("double_integrator", {"steve_horizon": 2, "hidden": [16], "members": 3})
+    task, settings = resolve_task("double_integrator", {"steve_horizon": 2, "hidden": [16], "members": 3})
     model = LearnedDynamics(OBS, ACTION, settings.model, generator(2))
     agent = ActorCritic(task, settings.agent, model, generator(), noise := generator(1))
     batch, targets = Transition(*(x.float() for x in transition())), []

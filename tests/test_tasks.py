@@ -9,7 +9,8 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from diffmaac import MujocoSystem, TaskError, get_task
-from diffmaac.task import Task, task_names
+from diffmaac.task import Task
+from diffmaac.tasks import task_names
 
 TASKS = task_names()
 

@@ -10,11 +10,12 @@ from support.runs import TINY, numbers, tiny
 
 import diffmaac
 from diffmaac import SettingError, seeding
-from diffmaac.algorithms import ALGORITHMS
-from diffmaac.analysis.record import read_metrics
-from diffmaac.api import prepare
-from diffmaac.task import Criterion, get_task
-from diffmaac.training.evaluate import evaluate
+from diffmaac.runs.metrics import read_metrics
+from diffmaac.settings import ALGORITHMS
+from diffmaac.task import Criterion
+from diffmaac.tasks import get_task
+from diffmaac.training.evaluation import run_episodes
+from diffmaac.training.session import prepare
 
 
 @pytest.mark.parametrize("dynamics", ["learned", "true"])
@@ -94,7 +95,7 @@ def test_the_loaded_agent_acts_as_the_trained_one(tmp_path):
 
 def test_evaluation_returns_are_those_of_one_episode_after_another():
     task = get_task("double_integrator")
-    result = evaluate(task, lambda obs: -obs[:, :1], episodes=3, seed=0)
+    result = run_episodes(task, lambda obs: -obs[:, :1], episodes=3, seed=0)
     for i, expected in enumerate(result.returns):
         env, total = task.make_env(), 0.0
         obs, _ = env.reset(seed=seeding.integer_seed(0, f"evaluation-{i}"))
@@ -134,5 +135,5 @@ def test_a_terminated_episode_is_scored_by_its_own_steps():
     task = get_task("double_integrator")
     task = dataclasses.replace(task, terminated=lambda s: s[..., 1].abs() > 0.3, criterion=length)
     rewards_one = dataclasses.replace(task, reward=lambda s, a: torch.ones_like(s[..., 0]))
-    result = evaluate(rewards_one, lambda obs: torch.ones_like(obs[:, :1]), episodes=8, seed=0)
+    result = run_episodes(rewards_one, lambda obs: torch.ones_like(obs[:, :1]), episodes=8, seed=0)
     assert result.scores == result.returns and len(set(result.scores)) > 1

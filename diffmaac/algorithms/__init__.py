@@ -3,5 +3,3 @@
 from diffmaac.algorithms.actor_critic import ActorCritic as ActorCritic
 from diffmaac.algorithms.actor_critic import Metrics as Metrics
 from diffmaac.algorithms.horizon import gradient_spread as gradient_spread
-from diffmaac.algorithms.table import ALGORITHMS as ALGORITHMS
-from diffmaac.algorithms.table import uses_dynamics as uses_dynamics

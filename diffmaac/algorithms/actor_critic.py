@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from diffmaac.algorithms.horizon import gradient_spread
-from diffmaac.config import AgentSettings
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.errors import DivergenceError
 from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen, restore_optimizer
@@ -25,6 +24,7 @@ from diffmaac.objectives import (
     svg_loss,
     temperature_loss,
 )
+from diffmaac.settings import AgentSettings
 from diffmaac.task import Task
 from diffmaac.types import Transition
 

@@ -35,9 +35,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from diffmaac import seeding
-from diffmaac.analysis.gradient_error import LEARNED, TRUE, Parts, common_noise
-from diffmaac.analysis.jacobian import jacobian
+from diffmaac.analysis.policy_gradient import LEARNED, TRUE, Parts, common_noise
 from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.dynamics.jacobian import jacobian
 from diffmaac.objectives import PathwiseNoise, lower_bound
 from diffmaac.types import QFunction
 

@@ -1,309 +1,219 @@
-"""The error of the policy gradient, against the horizon: which part the model has in it, and which the critic.
+"""How wrong is the policy gradient, at which horizon, and through whose fault?"""
 
-The gradient of J_H is made of dynamics f and a critic Q, each learned or true, the same policy, start states and noise
-for all four combinations. What is compared are differences of paired samples, so that the noise that they share drops
-out. Two references, named in the results:
-
-    objective   grad J_H with the true f and the true Q, at the same H
-    return      the gradient of the RL objective itself, where a closed form has it (linear-quadratic problems)
-
-The model part is the error that remains with the true Q, the critic part the one that remains with the true f. Where
-there is no closed form, the true Q is that of true rollouts (`RolloutCritic`), or the learned one stands in for it, and
-the error is the model's alone.
-"""
-
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from rich.console import Console
+from rich.progress import Progress
 
-from diffmaac import seeding
-from diffmaac.dynamics.base import AbstractDynamics, Noise
-from diffmaac.errors import DivergenceError, SettingError
-from diffmaac.nn import AbstractPolicy
-from diffmaac.objectives import (
-    ClosedLoop,
-    PathwiseNoise,
-    flat_gradient,
-    lower_bound,
-    pathwise_loss,
-    sample_pathwise_noise,
+from diffmaac.analysis import plots
+from diffmaac.analysis.bound import Bound, bounds, rank_correlation
+from diffmaac.analysis.linear_study import BOUND_SAMPLES, Study, StudySettings
+from diffmaac.analysis.policy_gradient import (
+    ENOUGH,
+    GradientError,
+    Parts,
+    RolloutCritic,
+    gradient_errors,
+    most_chunks,
 )
-from diffmaac.task import Task
+from diffmaac.analysis.settings import OF_A_RUN, OF_A_TASK, GradientErrorSettings
+from diffmaac.dynamics import AbstractDynamics, true_dynamics
+from diffmaac.errors import SettingError, TaskError
+from diffmaac.files import write_table
+from diffmaac.keywords import GradientErrorKeywords
+from diffmaac.provenance import versions
+from diffmaac.result import Result, Table
+from diffmaac.runs.layout import FIGURES
+from diffmaac.settings import build, changed
+from diffmaac.tasks import get_task
+from diffmaac.training.trainer import Trainer
 from diffmaac.types import QFunction
 
-LEARNED, TRUE = "learned", "true"
-FEWEST = 8
-"""Chunks of samples, at least: the Monte Carlo error is estimated from their spread."""
-ENOUGH = 0.1
-"""Monte Carlo error, in units of the error that is shown, at which sampling stops."""
+Bounds = dict[int, list[Bound]]
+"""Seed -> the bound of each horizon."""
+RUN_BOUND_SAMPLES = 32
+"""Samples for the constants of the bound: their Jacobians cost two engine steps for every state and input."""
 
 
-@dataclass(frozen=True)
-class ClosedForm:
-    """The gradients that are known: of J_H with true f and Q, and of the return. Flat, in the order of parameters."""
+def gradient_error(
+    run: str | Path = "", *, progress: bool = True, **words: Unpack[GradientErrorKeywords]
+) -> Result[list[GradientError]]:
+    """Measures the error of the policy gradient against the horizon, as ``diffmaac gradient-error`` does.
 
-    objective: Callable[[int], Float[Tensor, " parameters"]]
-    expected_return: Float[Tensor, " parameters"]
+    `words` are that command's settings: env= for a task with a closed form, where model and critic are trained here,
+    or else `run`, the directory of a run.
 
-
-@dataclass(frozen=True)
-class Parts:
-    """What a policy gradient is made of. All tensors float64, on one device."""
-
-    task: Task
-    policy: AbstractPolicy
-    critic: QFunction
-    """The learned one."""
-    true_critic: Callable[[int, torch.Generator], QFunction]
-    """The true one, for a batch of a given size: a rollout draws its own noise."""
-    dynamics: Mapping[str, AbstractDynamics]
-    """"true" and, where there is a model, "learned"."""
-    start: Callable[[int, torch.Generator], Tensor]
-    """Start states: size -> (size, obs)."""
-    alpha: float
-    gamma: float
-    closed_form: ClosedForm | None = None
-
-    def discount(self, obs_tp1: Tensor) -> Tensor:
-        """gamma, or 0 where the episode terminated."""
-        return self.task.discount(obs_tp1, self.gamma)
-
-
-@dataclass(frozen=True)
-class GradientError:
-    """A row of the results. L1 and L2 are norms of the error, `relative` is L2 in units of the reference's norm.
-
-    `model_part` and `critic_part` are relative as well; so is `monte_carlo`, one standard error of the error vector.
-    `variance` is that of the gradient of a single sample, summed over parameters. `not_finite` counts chunks of
-    `chunk` samples whose gradient was not finite; they are left out of the means.
+    Raises SettingError, TaskError or CheckpointError where these cannot be used.
     """
-
-    task: str
-    dynamics: str
-    horizon: int
-    seed: int
-    reference: str
-    l1: float
-    l2: float
-    relative: float
-    cosine: float
-    variance: float
-    model_part: float
-    critic_part: float
-    monte_carlo: float
-    samples: int
-    not_finite: int
+    settings = build(GradientErrorSettings, words)
+    _check_subject(str(run), settings)
+    default = Path(run) / FIGURES if run else Path(f"runs/gradient-error-{settings.env}")
+    out = Path(settings.out) if settings.out else default
+    if settings.out:
+        out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
+    errors, found = of_run(Path(run), settings, progress) if run else of_task(settings, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    records = with_bounds(errors, found)
+    files = [out / "gradient_error.csv", out / "gradient_error.png"]
+    made = {"versions": versions("diffmaac", "torch", "mujoco", "jax")}
+    write_table(files[0], [{**record, **made} for record in records])
+    plots.gradient_error(records, files[1])
+    return Result(errors, _table(errors), notes(errors, found), files=files)
 
 
-class RolloutCritic:
-    """Q of a frozen policy by rollouts of the true dynamics: `length` rewarded steps, then the learned critic.
-
-    The longer, the less of the learned critic remains (gamma^length of it), and the more the derivative of chaotic
-    motion weighs. (batch, obs), (batch, action) -> (1, batch).
-    """
-
-    def __init__(self, parts: "Parts", noise: Float[Tensor, "length batch action"]):
-        self._parts, self._noise = parts, noise
-        self._policy = copy.deepcopy(parts.policy).requires_grad_(False)
-
-    def __call__(self, obs: Tensor, action: Tensor) -> Tensor:
-        parts, dynamics = self._parts, self._parts.dynamics[TRUE]
-        value, weight = torch.zeros_like(obs[:, 0]), torch.ones_like(obs[:, 0])
-        for noise in self._noise:
-            value = value + weight * parts.task.reward(obs, action)
-            obs = dynamics.step(obs, action, None)
-            weight = weight * parts.task.discount(obs, parts.gamma)
-            action, log_prob = self._policy.sample(obs, noise)
-            value = value - weight * parts.alpha * log_prob
-        return (value + weight * lower_bound(parts.critic(obs, action)))[None]
-
-
-def gradient(
-    parts: Parts,
-    dynamics: AbstractDynamics | None,
-    critic: QFunction,
-    start: Float[Tensor, "batch obs"],
-    noise: PathwiseNoise,
-) -> Float[Tensor, " parameters"]:
-    """The ascent direction grad J_H, flat; H is the number of dynamics noises."""
-    alpha = start.new_tensor(parts.alpha)
-    loop = ClosedLoop(parts.policy, critic, dynamics, parts.task.reward, parts.discount)
-    loss, _ = pathwise_loss(loop, start, noise, alpha)
-    return -flat_gradient(loss, parts.policy)
-
-
-class _Moments:
-    """Running mean and spread of vectors (Welford)."""
-
-    def __init__(self) -> None:
-        self.count, self._mean, self._square = 0, torch.zeros(()), torch.zeros(())
-
-    def add(self, x: Tensor) -> None:
-        self.count += 1
-        delta = x - self._mean
-        self._mean = self._mean + delta / self.count
-        self._square = self._square + delta * (x - self._mean)
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean
-
-    @property
-    def variance(self) -> float:
-        """Of one vector, summed over its components."""
-        return float(self._square.sum()) / max(self.count - 1, 1)
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, in L2."""
-        return (self.variance / max(self.count, 1)) ** 0.5
-
-
-class _Tally:
-    """The gradients of one horizon: each combination (dynamics, critic), and its difference from (true, true)."""
-
-    def __init__(self, dynamics: Sequence[str]):
-        self.keys = [(f, q) for f in dynamics for q in (LEARNED, TRUE)]
-        self.raw = {key: _Moments() for key in self.keys}
-        self.difference = {key: _Moments() for key in self.keys}
-        self.not_finite = dict.fromkeys(dynamics, 0)
-
-    def add(self, gradients: Mapping[tuple[str, str], Tensor | None]) -> None:
-        """None stands for a gradient that is not finite; the chunk then counts as broken, and nothing else."""
-        broken = {f for (f, _), x in gradients.items() if x is None}
-        for f in broken:
-            self.not_finite[f] += 1
-        if broken:
-            return
-        exact = gradients[TRUE, TRUE]
-        for key, x in gradients.items():
-            assert x is not None and exact is not None
-            self.raw[key].add(x)
-            self.difference[key].add(x - exact)
-
-
-def gradient_errors(
-    parts: Parts,
-    horizons: Sequence[int],
-    samples: int,
-    chunk: int,
-    seed: int,
-    advance: Callable[[], None] = lambda: None,
-) -> list[GradientError]:
-    """The error for every horizon, dynamics and reference, from at most `samples` trajectories, `chunk` at a time, but
-    no fewer than `FEWEST` chunks.
-
-    Sampling stops when the Monte Carlo error of every row is below a tenth of the error that it shows.
-
-    Raises:
-        SettingError: horizons that are empty or negative.
-        DivergenceError: no chunk of some horizon had a finite gradient.
-    """
-    check_horizons(horizons)
-    tallies = {horizon: _Tally(list(parts.dynamics)) for horizon in horizons}
-    rows: dict[int, list[GradientError]] = {}
-    unsure = list(horizons)
-    for index in range(most_chunks(samples, chunk)):
-        generator = seeding.torch_generator(seed, f"gradient-error-{index}")
-        for horizon, gradients in _chunk(parts, unsure, chunk, generator).items():
-            tallies[horizon].add(gradients)
-        advance()
-        if index + 1 >= FEWEST:
-            rows |= {horizon: _rows(parts, horizon, tallies[horizon], chunk, seed) for horizon in unsure}
-            unsure = [h for h in unsure if any(row.monte_carlo > ENOUGH * row.relative for row in rows[h])]
-            if not unsure:
-                break
-    return [row for horizon in horizons for row in rows[horizon]]
-
-
-def most_chunks(samples: int, chunk: int) -> int:
-    """How many chunks `samples` trajectories are, `FEWEST` at least."""
-    return max(FEWEST, -(-samples // chunk))
-
-
-def check_horizons(horizons: Sequence[int]) -> None:
-    """Raises SettingError where there is none, or one is not a whole number from 0 on."""
-    whole = all(isinstance(h, int) and not isinstance(h, bool) and h >= 0 for h in horizons)
-    if not horizons or not whole:
-        raise SettingError(f"horizons={list(horizons)}: must be whole numbers from 0 on, for example horizons=0,1,2,4.")
-
-
-def common_noise(
-    parts: Parts, horizon: int, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
-) -> PathwiseNoise:
-    """Noise for `horizon` steps that every dynamics can use: the learned one's, if there is one."""
-    source = parts.dynamics.get(LEARNED, parts.dynamics[TRUE])
-    noise = sample_pathwise_noise(source, horizon, batch, parts.task.action_size, generator)
-    steps = tuple(n and Noise(n.member, n.gaussian.to(dtype)) for n in noise.dynamics)
-    return PathwiseNoise(noise.policy.to(dtype), steps)
-
-
-def _chunk(
-    parts: Parts, horizons: Sequence[int], chunk: int, generator: torch.Generator
-) -> dict[int, dict[tuple[str, str], Tensor | None]]:
-    start = parts.start(chunk, generator)
-    noise = common_noise(parts, max(horizons), chunk, generator)
-    critics = {LEARNED: parts.critic, TRUE: parts.true_critic(chunk, generator)}
-    out = {}
-    for horizon in horizons:
-        cut = PathwiseNoise(noise.policy[: horizon + 1], noise.dynamics[:horizon])
-        found = {}
-        for f, dynamics in parts.dynamics.items():
-            for q, critic in critics.items():
-                known = q == TRUE and critic is critics[LEARNED]
-                found[f, q] = found[f, LEARNED] if known else _finite_gradient(parts, dynamics, critic, start, cut)
-        out[horizon] = found
-    return out
-
-
-def _finite_gradient(
-    parts: Parts, dynamics: AbstractDynamics, critic: QFunction, start: Tensor, noise: PathwiseNoise
-) -> Tensor | None:
-    try:
-        found = gradient(parts, dynamics, critic, start, noise)
-    except DivergenceError:
-        return None
-    return found if torch.isfinite(found).all() else None
-
-
-def _rows(parts: Parts, horizon: int, tally: _Tally, chunk: int, seed: int) -> list[GradientError]:
-    exact = tally.raw[TRUE, TRUE]
-    if exact.count == 0:
-        raise DivergenceError(
-            f"no gradient over {horizon} steps was finite, in {sum(tally.not_finite.values())} tries. Give shorter"
-            " horizons, or a shorter rollout."
+def _check_subject(run: str, settings: GradientErrorSettings) -> None:
+    """Raises SettingError unless a run or env= is there, and no setting that only the other has."""
+    if bool(run) == bool(settings.env):
+        raise SettingError(
+            f"{'a run and env=' if run else 'nothing'} was given; say exactly one, for example"
+            " `diffmaac gradient-error env=double_integrator` or `diffmaac gradient-error runs/...`."
         )
-    closed = parts.closed_form
-    objective = closed.objective(horizon) if closed else exact.mean
-    references = {"objective": objective} | ({"return": closed.expected_return} if closed else {})
-    rows = []
-    for f in parts.dynamics:
-        for name, reference in references.items():
-            shift = objective - reference  # known exactly, so only the paired difference is sampled
-            size = float(reference.norm())
-            error = tally.difference[f, LEARNED].mean + shift
-            found = reference + error
-            rows.append(
-                GradientError(
-                    task=parts.task.name,
-                    dynamics=f,
-                    horizon=horizon,
-                    seed=seed,
-                    reference=name,
-                    l1=float(error.abs().sum()),
-                    l2=float(error.norm()),
-                    relative=float(error.norm()) / size,
-                    cosine=float(torch.cosine_similarity(found, reference, dim=0)),
-                    variance=tally.raw[f, LEARNED].variance * chunk,
-                    model_part=float((tally.difference[f, TRUE].mean + shift).norm()) / size,
-                    critic_part=float((tally.difference[TRUE, LEARNED].mean + shift).norm()) / size,
-                    monte_carlo=tally.difference[f, LEARNED].standard_error / size,
-                    samples=exact.count * chunk,
-                    not_finite=tally.not_finite[f],
-                )
-            )
-    return rows
+    owner, other = ("env=, where model and critic are trained", "a run") if run else ("a run", "env=")
+    for name, value in changed(settings, OF_A_TASK if run else OF_A_RUN).items():
+        raise SettingError(f"{name}={value} is a setting of {owner}; {other} has none. Leave it away.")
+
+
+def with_bounds(rows: Sequence[GradientError], bounds: Bounds) -> list[dict[str, Any]]:
+    """The rows as flat records, with the bound of their seed and horizon beside those of learned dynamics."""
+    records = []
+    for row in rows:
+        record = dataclasses.asdict(row)
+        bound = {bound.horizon: bound for bound in bounds.get(row.seed, [])}.get(row.horizon)
+        shown = bound if row.dynamics == "learned" and row.reference == "objective" else None
+        names = ("eps_f", "eps_q", "trajectory", "growth", "c_1", "c_2")
+        record["bound"] = shown.value if shown else ""
+        records.append(record | {name: getattr(shown, name) if shown else "" for name in names})
+    return records
+
+
+def of_task(settings: GradientErrorSettings, progress: bool = False) -> tuple[list[GradientError], Bounds]:
+    """Errors and, by seed, bounds of a task with closed forms. Raises SettingError or TaskError as `Study.of` does."""
+    horizons, dynamics = sorted(set(settings.horizons)), settings.dynamics
+    study = Study.of(
+        get_task(settings.env),
+        StudySettings(gamma=settings.gamma, process_std=settings.process_std, transitions=settings.transitions),
+    )
+    errors: list[GradientError] = []
+    found: Bounds = {}
+    s = study.settings
+    with _bar(f"gradient-error {settings.env}", settings.seeds, progress) as advance:
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            parts = study.parts(dynamics, seed)
+            errors += _of(dynamics, gradient_errors(parts, horizons, s.samples, s.chunk, seed))
+            if "learned" in dynamics:
+                found[seed] = bounds(parts, horizons, BOUND_SAMPLES, seed)
+            advance()
+    return errors, found
+
+
+def of_run(run: Path, settings: GradientErrorSettings, progress: bool = False) -> tuple[list[GradientError], Bounds]:
+    """Errors and bounds of a run, learned against true dynamics. Raises SettingError where it has no model."""
+    horizons, dynamics = sorted(set(settings.horizons)), settings.dynamics
+    trainer = Trainer.load(run)
+    if "learned" in dynamics:
+        trainer.fitted_model("Give dynamics=true.")
+    parts = run_parts(trainer, "learned" in dynamics, settings.rollout)
+    with _bar("gradient-error", most_chunks(settings.samples, settings.chunk), progress) as advance:
+        errors = gradient_errors(parts, horizons, settings.samples, settings.chunk, settings.seed, advance)
+    found: Bounds = {}
+    if "learned" in dynamics:
+        cheap = true_dynamics(trainer.task.system, "finite_difference")
+        found[settings.seed] = bounds(parts, horizons, RUN_BOUND_SAMPLES, settings.seed, cheap)
+    return _of(dynamics, errors), found
+
+
+def _of(dynamics: Sequence[str], errors: Sequence[GradientError]) -> list[GradientError]:
+    return [error for error in errors if error.dynamics in dynamics]
+
+
+def run_parts(trainer: Trainer, learned: bool, rollout: int) -> Parts:
+    """Policy, critic, model, truth and start states of a run, in float64 on the CPU.
+
+    The true critic is that of rollouts of the true dynamics; with rollout=0 the run's own takes its place, so that only
+    the dynamics are compared. (Through stiff contacts a gradient over a few more true steps needs very many samples.)
+    """
+    agent, task = trainer.agent, trainer.task
+    dynamics: dict[str, AbstractDynamics] = {"true": true_dynamics(task.system)}
+    if learned:
+        model = trainer.fitted_model("Give dynamics=true.")
+        model.network.cpu().double().requires_grad_(False)
+        dynamics["learned"] = model
+    states = trainer.replay.all().obs_t.cpu().double()
+    if len(states) == 0:
+        raise TaskError("the run has not taken a step yet: there is no state to start from. Train it first.")
+
+    def start(size: int, generator: torch.Generator) -> torch.Tensor:
+        return states[torch.randint(len(states), (size,), generator=generator)]
+
+    def true_critic(size: int, generator: torch.Generator) -> QFunction:
+        if rollout == 0:
+            return parts.critic
+        shape = (rollout, size, task.action_size)
+        return RolloutCritic(parts, torch.randn(shape, generator=generator, dtype=torch.float64))
+
+    parts = Parts(
+        task=task,
+        policy=agent.policy.cpu().double(),
+        critic=agent.critics.cpu().double().requires_grad_(False),
+        true_critic=true_critic,
+        dynamics=dynamics,
+        start=start,
+        alpha=float(agent.alpha),
+        gamma=trainer.settings.agent.gamma,
+    )
+    return parts
+
+
+@contextmanager
+def _bar(title: str, total: int, enabled: bool) -> Iterator[Callable[[], None]]:
+    with Progress(console=Console(stderr=True), disable=not enabled) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _table(errors: Sequence[GradientError]) -> Table:
+    """Means over seeds: one line for each dynamics, reference and horizon."""
+    header = ["dynamics", "reference", "H", "relative error", "model part", "critic part", "cosine", "MC error"]
+    columns = ("relative", "model_part", "critic_part", "cosine", "monte_carlo")
+    cells: list[list[str]] = []
+    for key in dict.fromkeys((error.dynamics, error.reference, error.horizon) for error in errors):
+        same = [error for error in errors if (error.dynamics, error.reference, error.horizon) == key]
+        means = [statistics.fmean(getattr(error, name) for error in same) for name in columns]
+        cells.append([*map(str, key), *(f"{mean:.3g}" for mean in means)])
+    return Table(header, cells)
+
+
+def notes(errors: Sequence[GradientError], bounds: Bounds) -> list[str]:
+    """What to know about the table: Monte Carlo error, gradients that are not finite, correlation with the bound."""
+    worst = max((error.monte_carlo / error.relative for error in errors if error.relative > 0), default=0.0)
+    state = "below a tenth" if worst < ENOUGH else f"up to {worst:.2f}"
+    lines = [f"Monte Carlo error (one standard error): {state} of the error shown, in every row."]
+    for horizon in sorted({error.horizon for error in errors if error.not_finite}):
+        broken = sum(error.not_finite for error in errors if error.horizon == horizon)
+        lines.append(f"H={horizon}: {broken} chunks had a gradient that is not finite; they are left out of the means.")
+    ranks = [rank for seed, found in bounds.items() if (rank := _correlation(errors, seed, found)) is not None]
+    if ranks:
+        lines.append(
+            f"Rank correlation of Lemma 4.1's bound and the error over horizons (learned, objective):"
+            f" {statistics.fmean(ranks):.2f}."
+        )
+    return lines
+
+
+def _correlation(errors: Sequence[GradientError], seed: int, bounds: Sequence[Bound]) -> float | None:
+    """Over the horizons of one seed; None where there are fewer than three."""
+    sizes = {
+        error.horizon: error.l2
+        for error in errors
+        if error.seed == seed and error.dynamics == "learned" and error.reference == "objective"
+    }
+    common = [bound for bound in bounds if bound.horizon in sizes]
+    if len(common) < 3:
+        return None
+    return rank_correlation([bound.value for bound in common], [sizes[bound.horizon] for bound in common])

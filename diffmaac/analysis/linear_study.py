@@ -15,13 +15,13 @@ from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor
 
 from diffmaac import seeding
-from diffmaac.analysis.gradient_error import LEARNED, TRUE, ClosedForm, Parts, gradient
 from diffmaac.analysis.lqr import LinearQuadraticProblem, riccati
-from diffmaac.config import ModelSettings
+from diffmaac.analysis.policy_gradient import LEARNED, TRUE, ClosedForm, Parts, gradient
 from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, LinearDynamics, Noise
 from diffmaac.errors import TaskError
 from diffmaac.nn import Critics, LinearGaussianPolicy
 from diffmaac.objectives import PathwiseNoise, critic_loss, soft_td_target
+from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
 from diffmaac.task import Task
 

@@ -1,126 +1,100 @@
-"""How good are a learned model's predictions, and how good its derivatives? On real states that no fit has seen.
+"""How accurate is a run's model, and how accurate are its derivatives?"""
 
-The policy gradient multiplies Jacobians of the model, so eps_f = |df^/d(s,a) - df/d(s,a)| decides its error, and a
-model that predicts well can still be wrong there. The truth is the C engine: its next states and their differences.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from diffmaac.analysis.jacobian import jacobian
-from diffmaac.dynamics import AbstractDynamics, LearnedDynamics
-from diffmaac.errors import DivergenceError
+from diffmaac import seeding
+from diffmaac.analysis import plots
+from diffmaac.analysis.settings import ModelErrorSettings
+from diffmaac.dynamics import true_dynamics
+from diffmaac.dynamics.accuracy import (
+    ENSEMBLE,
+    JacobianError,
+    Predictions,
+    jacobian_errors,
+    open_loop_errors,
+    predictions,
+)
+from diffmaac.errors import SettingError
+from diffmaac.files import write_table
+from diffmaac.keywords import ModelErrorKeywords
+from diffmaac.provenance import versions
+from diffmaac.result import Result, Table
+from diffmaac.runs.layout import FIGURES
+from diffmaac.settings import build
+from diffmaac.dynamics import held_out_rows
+from diffmaac.training.trainer import Trainer
 
-ENSEMBLE = "ensemble"
-TINY = 1e-12
 
+def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[list[JacobianError]]:
+    """Measures a run's model on held-out real states, as ``diffmaac model-error`` does.
 
-@dataclass(frozen=True)
-class JacobianError:
-    """eps_f of one member, or of the mean of all, averaged over states: of matrices, in the Frobenius norm.
+    `words` are that command's settings. The value is eps_f of each member and of the ensemble.
 
-    `absolute` |J^ - J| in the observations' units, `relative` |J^ - J| / |J|, `cosine` of the angle between the two.
-    `entries` is the root mean square error of every entry (rows: next obs; columns: obs, then action), in units of the
-    root mean square of the true row, so that outputs of different units can be compared.
+    Raises SettingError, TaskError or CheckpointError where the run has no model, no truth, or is no run.
     """
-
-    member: str
-    absolute: float
-    relative: float
-    cosine: float
-    entries: Float[Tensor, "obs obs_plus_action"]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """One step of the ensemble on held-out transitions, an entry for each observation.
-
-    `error`: root mean square of mean prediction - truth, in standard deviations of the change that is predicted.
-    `within_1`, `within_2`: share of truths within one and two standard deviations of the ensemble's own (variance of
-    its mixture); 0.68 and 0.95 if it were Gaussian and calibrated.
-    """
-
-    error: Float[Tensor, " obs"]
-    within_1: Float[Tensor, " obs"]
-    within_2: Float[Tensor, " obs"]
-
-
-def jacobian_errors(
-    model: LearnedDynamics,
-    truth: AbstractDynamics,
-    obs: Float[Tensor, "batch obs"],
-    action: Float[Tensor, "batch action"],
-) -> list[JacobianError]:
-    """eps_f of each member, and of the mean of the ensemble, last. Noise-free predictions are differentiated."""
-    exact = jacobian(lambda s, a: truth.step(s, a, None), obs, action)
-    found = [jacobian(lambda s, a, m=m: _member_step(model, m, s, a), obs, action) for m in range(model.members)]
-    found.append(torch.stack(found).mean(0))
-    names = [*map(str, range(model.members)), ENSEMBLE]
-    return [_compare(name, ours, exact) for name, ours in zip(names, found, strict=True)]
+    settings = build(ModelErrorSettings, words)
+    trainer = Trainer.load(Path(run))
+    model = trainer.fitted_model("Give a run with dynamics=learned.")
+    out = Path(settings.out or Path(run) / FIGURES)
+    out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
+    model.network.cpu().double().requires_grad_(False)
+    truth = true_dynamics(trainer.task.system, "finite_difference")
+    obs, action, obs_tp1 = _held_out(trainer)
+    last = slice(-settings.states, None)
+    errors = jacobian_errors(model, truth, obs[last], action[last])
+    predicted = predictions(model, obs, action, obs_tp1)
+    ahead = open_loop_errors(model, truth, obs[last], _policy_actions(trainer, obs[last], settings))
+    files = [out / name for name in ("model_error.csv", "jacobian_error.png", "open_loop_error.png")]
+    made = {"run": run, "step": trainer.step, "states": len(obs[last]), "versions": versions("diffmaac", "torch")}
+    write_table(files[0], [{**record, **made} for record in _records(errors)])
+    title = f"{trainer.task.name}, {trainer.step:,} environment steps"
+    entries = next(error for error in errors if error.member == ENSEMBLE).entries
+    plots.jacobian_error(entries.numpy(), trainer.task.obs_size, files[1], title)
+    plots.open_loop(ahead.numpy(), trainer.task.dt, files[2], title)
+    return Result(errors, _table(errors), _notes(predicted, ahead, len(obs)), files=files)
 
 
-def _compare(name: str, ours: Tensor, exact: Tensor) -> JacobianError:
-    error = ours - exact
-    absolute, size = (torch.linalg.matrix_norm(x) for x in (error, exact))
-    cosine = (ours * exact).sum((1, 2)) / (torch.linalg.matrix_norm(ours) * size).clamp_min(TINY)
-    scale = exact.square().mean((0, 2)).sqrt().clamp_min(TINY)
-    return JacobianError(
-        member=name,
-        absolute=float(absolute.mean()),
-        relative=float((absolute / size.clamp_min(TINY)).mean()),
-        cosine=float(cosine.mean()),
-        entries=error.square().mean(0).sqrt() / scale[:, None],
-    )
+def _held_out(trainer: Trainer) -> tuple[Tensor, Tensor, Tensor]:
+    """The real transitions that no fit has seen, in float64: obs, action, next obs."""
+    real = trainer.replay.all()
+    rows = held_out_rows(len(real.obs_t), trainer.settings.model.validation).nonzero()[:, 0]
+    if len(rows) < 2:
+        raise SettingError(
+            f"the run '{trainer.folder}' has {len(rows)} held-out transitions, and two are needed. Train it first."
+        )
+    return real.obs_t.cpu()[rows].double(), real.action_t.cpu()[rows].double(), real.obs_tp1.cpu()[rows].double()
 
 
 @torch.no_grad()
-def predictions(model: LearnedDynamics, obs: Tensor, action: Tensor, obs_tp1: Tensor) -> Predictions:
-    """One-step error and calibration on real transitions: (batch, obs), (batch, action), (batch, obs)."""
-    network = model.network
-    mean, log_var = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
-    mean = obs + network.y_mean + network.y_std * mean
-    spread = (network.y_std**2 * log_var.exp()).mean(0) + mean.var(0, correction=0)
-    error = mean.mean(0) - obs_tp1
-    standard = error.abs() / spread.sqrt().clamp_min(TINY)
-    scale = (obs_tp1 - obs).std(0).clamp_min(TINY)
-    within = [(standard <= width).to(obs).mean(0) for width in (1.0, 2.0)]
-    return Predictions(error.square().mean(0).sqrt() / scale, *within)
+def _policy_actions(trainer: Trainer, obs: Tensor, settings: ModelErrorSettings) -> Tensor:
+    """What the policy would do in `obs`, drawn anew for each step: (steps, batch, action)."""
+    policy, shape = trainer.agent.policy.cpu(), (settings.steps, len(obs), trainer.task.action_size)
+    noise = torch.randn(shape, generator=seeding.torch_generator(settings.seed, "open-loop"))
+    return torch.stack([policy.sample(obs.float(), n)[0] for n in noise]).double()
 
 
-@torch.no_grad()
-def open_loop_errors(
-    model: LearnedDynamics,
-    truth: AbstractDynamics,
-    obs: Float[Tensor, "batch obs"],
-    actions: Float[Tensor, "steps batch action"],
-) -> Float[Tensor, "steps members"]:
-    """Root mean square error of the state after 1, 2, ... steps of the same actions, each member on its own.
-
-    In standard deviations of the true states at that step. Rows whose true motion diverges are an error of the task:
-    DivergenceError.
-    """
-    ours, theirs, rows = obs.expand(model.members, -1, -1), obs, []
-    for action in actions:
-        ours = model.step_members(ours, action.expand(model.members, -1, -1), None)
-        theirs = truth.step(theirs, action, None)
-        if not torch.isfinite(ours).all():
-            raise DivergenceError(f"the model's state is not finite after {len(rows) + 1} steps. Give fewer steps.")
-        scale = theirs.std(0).clamp_min(TINY)
-        rows.append(((ours - theirs) / scale).square().mean((1, 2)).sqrt())
-    return torch.stack(rows)
+def _records(errors: list[JacobianError]) -> list[dict[str, Any]]:
+    names = ("member", "absolute", "relative", "cosine")
+    return [{name: getattr(error, name) for name in names} for error in errors]
 
 
-def _member_step(model: LearnedDynamics, member: int, obs: Tensor, action: Tensor) -> Tensor:
-    """The mean prediction of one member, out of all, which are one batched product."""
-    members = model.members
-    return model.step_members(obs.expand(members, -1, -1), action.expand(members, -1, -1), None)[member]
+def _table(errors: list[JacobianError]) -> Table:
+    cells = [[error.member, *(f"{x:.3g}" for x in (error.absolute, error.relative, error.cosine))] for error in errors]
+    return Table(["member", "eps_f", "relative", "cosine"], cells, "derivatives: model against truth")
 
 
-def summary(errors: Sequence[JacobianError]) -> dict[str, float]:
-    """The ensemble's eps_f as metrics of a training run."""
-    last = errors[-1]
-    return {"eps_f": last.absolute, "eps_f_relative": last.relative, "eps_f_cosine": last.cosine}
+def _notes(predicted: Predictions, ahead: Tensor, count: int) -> list[str]:
+    error, one, two = (x.mean().item() for x in (predicted.error, predicted.within_1, predicted.within_2))
+    worst = int(predicted.error.argmax())
+    return [
+        f"One step, {count} held-out transitions: error {error:.3g} standard deviations of the change"
+        f" (worst: observation {worst}, {predicted.error[worst].item():.3g}).",
+        f"Calibration: {one:.0%} of the truths within one predicted standard deviation, {two:.0%} within two"
+        " (68 % and 95 % if the ensemble were right about itself).",
+        f"Open loop: {ahead[0].mean().item():.3g} standard deviations of the state after one step,"
+        f" {ahead[-1].mean().item():.3g} after {len(ahead)}.",
+    ]

@@ -12,8 +12,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diffmaac.analysis.record import evaluations
 from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
+from diffmaac.runs.metrics import evaluations
 
 STYLE: Any = {
     "axes.spines.top": False,
@@ -158,7 +158,7 @@ def metrics_svg(rows: Sequence[Mapping[str, str]]) -> str:
 def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> None:
     """Relative gradient error against the horizon, one panel for each reference; bands: two standard errors over seeds.
 
-    `records` are rows of `commands.gradient_error`. Beside the error of learned dynamics stand its two parts.
+    `records` are rows of `analysis.gradient_error`. Beside the error of learned dynamics stand its two parts.
     """
     references = list(dict.fromkeys(record["reference"] for record in records))
     with matplotlib.rc_context(STYLE):

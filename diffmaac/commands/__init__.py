@@ -1,1 +1,1 @@
-"""The commands of the command line that are more than a call of the library, one file each."""
+"""The command line, a file a command: its help, its words, how its result is printed. The work is the library's."""

@@ -1,15 +1,24 @@
-"""What a command that measures has to say."""
+"""`diffmaac report`."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from diffmaac.analysis.settings import PageSettings
+from diffmaac.commands.show import Run, Words, help_text, read_words, show
 
-from rich.table import Table
+HELP = help_text(
+    """Write one HTML page about a run: settings, curves, times, model error, video. It needs no network.
+
+\b
+  diffmaac report runs/half_cheetah-maac-...
+
+Figures of `diffmaac model-error RUN` and `gradient-error RUN`, and videos in RUN/videos, are shown where they exist.
+""",
+    PageSettings,
+)
 
 
-@dataclass(frozen=True)
-class Report:
-    """The table, what to know about it, and the files written."""
+def command(run: Run, words: Words = None) -> None:
+    """Writes a page about a run."""
+    settings = read_words(PageSettings, words)
 
-    table: Table
-    lines: list[str]
-    files: list[Path]
+    from diffmaac.analysis.report import report
+
+    show(report(run, **settings))

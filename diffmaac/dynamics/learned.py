@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from diffmaac.config import ModelSettings
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.dynamics.ensemble import GaussianEnsemble
 from diffmaac.errors import DivergenceError
 from diffmaac.nn import restore_optimizer
+from diffmaac.settings import ModelSettings
 
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly: whether transition i is held out depends on i alone, in every fit."""

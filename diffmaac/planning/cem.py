@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diffmaac.config import PlanSettings
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.errors import DivergenceError
 from diffmaac.objectives import ClosedLoop, lower_bound
+from diffmaac.settings import PlanSettings
 
 REVISION = 2
 """Raised when the same settings come to plan otherwise, so that what an earlier planner reached is measured again."""

@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-import diffmaac.training.checkpoint as checkpoint
 from diffmaac import seeding
-from diffmaac.algorithms import ActorCritic, uses_dynamics
-from diffmaac.analysis.model_error import jacobian_errors, summary
-from diffmaac.config import Settings, flatten
+from diffmaac.algorithms import ActorCritic
 from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, MixedDynamics, held_out_rows, true_dynamics
+from diffmaac.dynamics.accuracy import jacobian_errors, summary
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
+from diffmaac.runs import checkpoint
+from diffmaac.runs.layout import CHECKPOINT
+from diffmaac.runs.metrics import MetricsLog
+from diffmaac.runs.settings import read_settings, write_settings
+from diffmaac.settings import Settings, flatten, uses_dynamics
 from diffmaac.task import Task
-from diffmaac.training.evaluate import Evaluation, evaluate
-from diffmaac.training.logging import Means, MetricsLog, ProgressLine, Stopwatch
-from diffmaac.training.run import CHECKPOINT, check_device, check_task, read_settings, write_settings
+from diffmaac.training.agent import check_task
+from diffmaac.training.evaluation import Evaluation, run_episodes
+from diffmaac.training.machine import check_device
+from diffmaac.training.progress import Means, ProgressLine, Stopwatch
 from diffmaac.types import Transition
 
 ERROR_EPOCHS, ERROR_STATES = 5, 64
@@ -110,7 +114,7 @@ class Trainer:
 
     def evaluate(self, episodes: int) -> Evaluation:
         """The policy's mode on separate environments with fixed seeds."""
-        return evaluate(self.task, self.agent.policy.mode, episodes, self.settings.run.seed, self._device)
+        return run_episodes(self.task, self.agent.policy.mode, episodes, self.settings.run.seed, self._device)
 
     def save(self) -> None:
         """Writes everything that the rest of the run depends on."""

@@ -1,7 +1,6 @@
-"""What the four locomotion tasks share: Gymnasium's v5 models, its start states, settings of the preset `quick`."""
+"""What the four locomotion tasks share: Gymnasium's v5 models and its start states"""
 
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,11 +11,6 @@ from diffmaac.task import Reset
 from diffmaac.types import Reward
 
 REFERENCE = "Wang et al. 2019, Benchmarking Model-Based RL"
-QUICK: dict[str, Any] = {"reset_every": 250, "model_every": 250, "model_epochs": 8, "tau": 0.01}
-"""Preset `quick`. A body that has fallen seldom rises, so short training episodes waste less; a policy that moves on is
-met by a model fitted soon after; with few updates a step the target critics must follow faster to look as far ahead."""
-QUICK_TRUE: dict[str, Any] = {"adjoint_clip": 1.0}
-"""Preset `quick` with `dynamics=true`, where the stiffness of contacts is the true one."""
 
 
 def gymnasium_system(asset: str, frame_skip: int, hidden: int) -> MujocoSystem:

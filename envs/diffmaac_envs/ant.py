@@ -4,7 +4,8 @@ The observation holds the torso's unit quaternion, of which q and -q are the sam
 """
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs import presets
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def ant() -> Task:
@@ -20,9 +21,5 @@ def ant() -> Task:
         reset=near_initial(system, 0.1, 0.1, gaussian=True),
         reward_text="s[13] - 3 (s[0] - 0.57)^2 - 0.1 |a|^2 + 1",
         reference=REFERENCE,
-        presets={
-            "paper": {"steps": 300_000, "horizon": 4, "rollout_length": [1, 25]},
-            "quick": {**QUICK, "steps": 20_000},
-            "quick/true": QUICK_TRUE,
-        },
+        presets=presets.ANT,
     )

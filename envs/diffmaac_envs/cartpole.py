@@ -5,7 +5,7 @@ from torch import Tensor
 
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
-from diffmaac_envs._small import SMALL
+from diffmaac_envs import presets
 from diffmaac_envs._swing_up import ASSETS, balanced
 
 
@@ -34,18 +34,5 @@ def cartpole() -> Task:
         criterion=balanced(cos_index=1),
         reward_text="cos(theta) - 0.1 x^2 - 0.005 theta'^2 - 0.01 a^2",
         reference="own MJCF",
-        presets={
-            "paper": {"steps": 20_000, "random_steps": 1000},
-            "quick": {
-                **SMALL,
-                "steps": 7_000,
-                "random_steps": 500,
-                "epoch_steps": 1000,
-                "model_every": 500,
-                "model_epochs": 40,
-                "horizon": 5,
-                "updates_per_step": 1,
-                "imagined_states": 10_000,
-            },
-        },
+        presets=presets.CARTPOLE,
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffmaac.system import LinearSystem
 from diffmaac.task import Task
-from diffmaac_envs._small import SMALL
+from diffmaac_envs import presets
 
 DT = 0.1
 """Seconds of one control step."""
@@ -43,17 +43,5 @@ def double_integrator() -> Task:
         episode_steps=30,  # four time constants of the optimum; longer ones let random actions drift far away
         reward_text="-(x^2 + 0.1 v^2 + 0.1 a^2)",
         reference="closed form (Riccati)",
-        presets={
-            "paper": {"steps": 10_000, "random_steps": 500},
-            "quick": {
-                **SMALL,
-                "steps": 3_000,
-                "random_steps": 300,
-                "epoch_steps": 300,
-                "eval_episodes": 10,
-                "model_every": 300,
-                "updates_per_step": 1,
-                "imagined_states": 5_000,
-            },
-        },
+        presets=presets.DOUBLE_INTEGRATOR,
     )

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial
+from diffmaac_envs import presets
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial
 
 
 def reward(obs_t: Tensor, action_t: Tensor) -> Tensor:
@@ -24,9 +25,5 @@ def half_cheetah() -> Task:
         reset=near_initial(system, 0.1, 0.1, gaussian=True),
         reward_text="s[8] - 0.1 |a|^2",
         reference=REFERENCE,
-        presets={
-            "paper": {"steps": 200_000, "horizon": 4},
-            "quick": {**QUICK, "steps": 15_000},
-            "quick/true": {**QUICK_TRUE, "steps": 11_000},
-        },
+        presets=presets.HALF_CHEETAH,
     )

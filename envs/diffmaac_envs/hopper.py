@@ -1,7 +1,8 @@
 """hopper: a planar leg hops forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs import presets
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def hopper() -> Task:
@@ -17,9 +18,5 @@ def hopper() -> Task:
         reset=near_initial(system, 5e-3, 5e-3, gaussian=False),
         reward_text="s[5] - 3 (s[0] - 1.3)^2 - 0.1 |a|^2 + 1",
         reference=REFERENCE,
-        presets={
-            "paper": {"steps": 200_000, "horizon": 4, "rollout_length": [1, 15]},
-            "quick": {**QUICK, "steps": 15_000},
-            "quick/true": {**QUICK_TRUE, "steps": 5_000},
-        },
+        presets=presets.HOPPER,
     )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
-from diffmaac_envs._small import SMALL
+from diffmaac_envs import presets
 from diffmaac_envs._swing_up import ASSETS, balanced
 
 
@@ -32,18 +32,5 @@ def pendulum() -> Task:
         criterion=balanced(cos_index=0),
         reward_text="cos(theta) - 0.01 theta'^2 - 0.01 a^2",
         reference="own MJCF",
-        presets={
-            "paper": {"steps": 10_000, "random_steps": 500},
-            "quick": {
-                **SMALL,
-                "steps": 4_000,
-                "random_steps": 400,
-                "epoch_steps": 500,
-                "model_every": 250,
-                "model_epochs": 40,
-                "horizon": 5,
-                "imagined_states": 10_000,
-            },
-            "quick/true": {"steps": 3_000},
-        },
+        presets=presets.PENDULUM,
     )

@@ -1,7 +1,8 @@
 """walker2d: a planar biped walks forward. Gymnasium's v5 model; reward of Wang et al. 2019; never terminates."""
 
 from diffmaac.task import Task
-from diffmaac_envs._locomotion import QUICK, QUICK_TRUE, REFERENCE, gymnasium_system, near_initial, upright_walk
+from diffmaac_envs import presets
+from diffmaac_envs._locomotion import REFERENCE, gymnasium_system, near_initial, upright_walk
 
 
 def walker2d() -> Task:
@@ -17,9 +18,5 @@ def walker2d() -> Task:
         reset=near_initial(system, 5e-3, 5e-3, gaussian=False),
         reward_text="s[8] - 3 (s[0] - 1.3)^2 - 0.1 |a|^2 + 1",
         reference=REFERENCE,
-        presets={
-            "paper": {"steps": 200_000, "horizon": 2},
-            "quick": {**QUICK, "steps": 20_000, "horizon": 2},
-            "quick/true": QUICK_TRUE,
-        },
+        presets=presets.WALKER2D,
     )

@@ -1,14 +1,15 @@
 """Runs at tiny size, and the command line called from Python."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import diffmaac
-from diffmaac.analysis.record import read_metrics
 from diffmaac.cli import main
+from diffmaac.runs.metrics import read_metrics
 
-TINY = {
+TINY: dict[str, Any] = {
     "steps": 120,
     "epoch_steps": 40,
     "random_steps": 50,

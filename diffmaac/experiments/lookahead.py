@@ -2,18 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from diffmaac.analysis.record import EVALUATED, circumstances, read_json, write_json
-from diffmaac.commands.aggregates import Rows, mean_std
-from diffmaac.config import PlanSettings
+from diffmaac.analysis.evaluate import evaluate
 from diffmaac.errors import SettingError
-from diffmaac.experiments import PlannedRun
+from diffmaac.experiments.aggregates import Rows, mean_std
+from diffmaac.experiments.plan import PlannedRun
+from diffmaac.files import read_json, write_json
 from diffmaac.planning.cem import REVISION
+from diffmaac.provenance import circumstances
+from diffmaac.runs.metrics import EVALUATED
+from diffmaac.settings import PlanSettings
 
-KEPT = "planning.json"
+RECORD = "planning.json"
 """What was measured of a run, in its directory."""
 PLANNER = {**dataclasses.asdict(PlanSettings()), "revision": REVISION}
 MEASURED = ("return", "return_std", "plan_ms", "plan_together_ms", "diverged", "versions", "machine")
@@ -25,13 +28,13 @@ def with_and_without(run: PlannedRun, episodes: int) -> Rows:
 
     Raises SettingError where the run's checkpoint is at another step than the one wanted.
     """
-    rows = read_json(run.path / KEPT, list, *EVALUATED[1:], "diverged") or []
+    rows = read_json(run.path / RECORD, list, *EVALUATED[1:], "diverged") or []
     whole = [row.get("planner") for row in rows] == list(LABELS)
     if not whole or not all(_is_wanted(row, run.steps, episodes) for row in rows):
-        rows = [_measure(run, planner, episodes) for planner in LABELS]
-        write_json(run.path / KEPT, rows)
+        rows = [_measure(run, "none", episodes), _measure(run, "cem", episodes)]
+        write_json(run.path / RECORD, rows)
     names = ("planner", "step", "episodes", *MEASURED, *PLANNER)  # not every task has a criterion: these all have
-    return [{"env": run.env, "seed": run.given["seed"], **{name: row.get(name, "") for name in names}} for row in rows]
+    return [{"env": run.env, "seed": run.words["seed"], **{name: row.get(name, "") for name in names}} for row in rows]
 
 
 def _is_wanted(row: Mapping[str, Any], step: int, episodes: int) -> bool:
@@ -39,19 +42,18 @@ def _is_wanted(row: Mapping[str, Any], step: int, episodes: int) -> bool:
     return wanted.items() <= row.items()
 
 
-def _measure(run: PlannedRun, planner: str, episodes: int) -> dict[str, Any]:
-    from diffmaac.commands.evaluate import EvaluateSettings, evaluate_run
-
-    report = evaluate_run(str(run.path), EvaluateSettings(planner=planner, episodes=episodes))
-    if report.step != run.steps:
+def _measure(run: PlannedRun, planner: Literal["none", "cem"], episodes: int) -> dict[str, Any]:
+    measured = evaluate(run.path, planner=planner, episodes=episodes).value
+    if measured.step != run.steps:
         raise SettingError(
-            f"'{run.path}' has its checkpoint at step {report.step}; it cannot be evaluated at step {run.steps}."
-            f" Give steps={report.step}, or another runs=."
+            f"'{run.path}' has its checkpoint at step {measured.step}; it cannot be evaluated at step {run.steps}."
+            f" Give steps={measured.step}, or another runs=."
         )
-    row = {"planner": planner, "step": report.step, "episodes": episodes, **report.evaluation.metrics()}
-    times = {"plan_ms": report.plan_ms, "plan_together_ms": report.plan_together_ms}
-    row |= {name: round(ms, 1) for name, ms in times.items() if ms is not None}
-    return row | {"diverged": report.diverged} | (PLANNER if planner == "cem" else {}) | circumstances()
+    row = {"planner": planner, "step": measured.step, "episodes": episodes, **measured.evaluation.metrics()}
+    if (planning := measured.planning) is not None:
+        row |= {"plan_ms": round(planning.ms, 1), "plan_together_ms": round(planning.together_ms, 1)}
+    row["diverged"] = planning.diverged if planning is not None else 0
+    return row | (PLANNER if planner == "cem" else {}) | circumstances()
 
 
 def lines(rows: Rows, episodes: int) -> tuple[list[str], list[list[str]]]:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 ALGORITHMS: dict[str, Mapping[str, Any]] = {
-    "sac": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "td", "data": "real"},
+    "maac": {"actor_objective": "pathwise"},
     "mbpo": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "td", "data": "mixed"},
+    "sac": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "td", "data": "real"},
     "steve": {"actor_objective": "pathwise", "horizon": 0, "critic_target": "steve", "data": "real"},
     "svg": {"actor_objective": "svg", "horizon": 0, "critic_target": "td", "data": "real"},
-    "maac": {"actor_objective": "pathwise"},
 }
 """What tells the algorithms apart:
 

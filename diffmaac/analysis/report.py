@@ -1,18 +1,21 @@
-"""`diffmaac report`: one HTML page about a run, which opens without a network and needs no other file."""
+"""One HTML page about a run, which opens without a network and needs no other file."""
 
 import base64
 import csv
-import dataclasses
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from diffmaac.analysis.record import EVALUATION, evaluations, read_json
-from diffmaac.config import GROUPS, check_file, flatten, setting
+from diffmaac.analysis import plots
+from diffmaac.analysis.settings import PageSettings
 from diffmaac.errors import SettingError
-from diffmaac.training.run import FIGURES, VIDEOS, stored_settings
+from diffmaac.keywords import ReportKeywords
+from diffmaac.result import Result
+from diffmaac.runs.layout import FIGURES, VIDEOS
+from diffmaac.runs.metrics import evaluations, read_evaluation
+from diffmaac.runs.settings import stored_settings
+from diffmaac.settings import GROUPS, build, check_file, fields_of, flatten
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -24,47 +27,41 @@ img, video { max-width: min(100%, 34rem); height: auto; display: block }
 """
 
 
-@dataclass(frozen=True)
-class PageSettings:
-    """What goes on the page, and where it goes."""
+def report(run: str | Path, **words: Unpack[ReportKeywords]) -> Result[Path]:
+    """Writes a page about the run in directory `run`, as ``diffmaac report`` does; the value is its file.
 
-    out: str = setting("", "HTML file; empty: RUN/report.html")
-    video: str = setting("", "MP4 file to show; empty: those in RUN/videos")
-
-
-def write_page(run: str, settings: PageSettings) -> Path:
-    """Writes the page of the run in `run` and returns its file.
-
-    What was measured of the run (`diffmaac model-error`, `gradient-error`) is shown where it lies in its figures.
+    `words` are that command's settings. What was measured of the run (`model_error`, `gradient_error`) is shown where
+    it lies in its figures.
 
     Raises CheckpointError where there is no run, SettingError where it has no evaluation yet or a file is missing.
     """
-    folder = Path(run)
-    given = stored_settings(folder)
-    rows = evaluations(folder)
+    settings, folder = build(PageSettings, words), Path(run)
+    stored, rows = stored_settings(folder), evaluations(folder)
     out = Path(settings.out or folder / "report.html")
-    check_file("out", out)
-    if settings.video:
-        check_file("video", Path(settings.video), (".mp4",))
-        if not Path(settings.video).is_file():
-            advice = "`diffmaac evaluate` with video= makes one."
-            raise SettingError(f"video={settings.video}: there is no such file. {advice}")
-    videos = [Path(settings.video)] if settings.video else sorted((folder / VIDEOS).glob("*.mp4"))
-    title = f"{given.run.env}, {given.run.algorithm}, {given.run.dynamics} dynamics, seed {given.run.seed}"
+    title = f"{stored.run.env}, {stored.run.algorithm}, {stored.run.dynamics} dynamics, seed {stored.run.seed}"
     sections = [
         ("", _summary(folder, rows)),
-        ("Learning", _curves(rows)),
+        ("Learning", plots.metrics_svg(rows)),
         ("Where the time goes", _timing(rows)),
         ("Model and gradient", _measured(folder)),
-        ("Episode", "".join(_embedded(video) for video in videos)),
-        ("Settings", _settings(flatten(given))),
+        ("Episode", "".join(map(_embedded, _videos(folder, settings.video)))),
+        ("Settings", _settings(flatten(stored))),
     ]
     body = "".join(f"<h2>{heading}</h2>{text}" if heading else text for heading, text in sections if text)
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     out.write_text(
         f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>"
     )
-    return out
+    return Result(out, files=[out])
+
+
+def _videos(run: Path, video: str) -> list[Path]:
+    if not video:
+        return sorted((run / VIDEOS).glob("*.mp4"))
+    check_file("video", Path(video), (".mp4",))
+    if not Path(video).is_file():
+        raise SettingError(f"video={video}: there is no such file. `diffmaac evaluate` with video= makes one.")
+    return [Path(video)]
 
 
 def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
@@ -74,7 +71,7 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
         ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
     ]
-    final = read_json(folder / EVALUATION, dict, "step", "return", "return_std")
+    final = read_evaluation(folder, "step", "return", "return_std")
     if final and isinstance(final.get("returns"), list):
         when = f"evaluation after training, at step {final['step']:,}"  # which may have gone on since
         text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
@@ -82,12 +79,6 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         if isinstance(final.get("solved"), int | float):
             lines.append((f"criterion met, {when}", f"{final['solved']:.0%} of episodes"))
     return _table(lines)
-
-
-def _curves(rows: Sequence[Mapping[str, str]]) -> str:
-    from diffmaac.analysis import plots
-
-    return plots.metrics_svg(rows)
 
 
 def _timing(rows: Sequence[Mapping[str, str]]) -> str:
@@ -104,8 +95,8 @@ def _timing(rows: Sequence[Mapping[str, str]]) -> str:
 def _measured(folder: Path) -> str:
     """The figures that measuring commands left in the run's directory, and the table of `model-error`."""
     names = ("jacobian_error.png", "open_loop_error.png", "gradient_error.png")
-    found = [folder / FIGURES / name for name in names if (folder / FIGURES / name).is_file()]
-    return _model_table(folder / FIGURES / "model_error.csv") + "".join(map(_embedded, found))
+    files = [folder / FIGURES / name for name in names if (folder / FIGURES / name).is_file()]
+    return _model_table(folder / FIGURES / "model_error.csv") + "".join(map(_embedded, files))
 
 
 def _model_table(file: Path) -> str:
@@ -125,7 +116,7 @@ def _model_table(file: Path) -> str:
 def _settings(flat: Mapping[str, Any]) -> str:
     tables = []
     for group, cls in GROUPS.items():
-        names = [f.name for f in dataclasses.fields(cls)]
+        names = list(fields_of(cls))
         tables.append(_table([(name, str(flat[name])) for name in names], [group, ""]))
     return f"<div class='settings'>{''.join(tables)}</div>"
 

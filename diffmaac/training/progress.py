@@ -1,17 +1,12 @@
-"""Metrics: one CSV row an epoch, the same scalars to TensorBoard, and a live progress line."""
+"""What a run says of itself while it trains: means of its metrics, where the time goes, a live line."""
 
-import csv
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-
-from diffmaac.analysis.record import METRICS, read_metrics
 
 
 class Means:
@@ -53,49 +48,6 @@ class Stopwatch:
         out = {f"seconds_{name}": round(total, 4) for name, total in sorted(self._seconds.items())}
         self._seconds = {}
         return out
-
-
-class MetricsLog:
-    """``metrics.csv`` in `folder`, and TensorBoard events beside it if asked.
-
-    Opened at `step` > 0 it keeps the rows up to that step and continues: rows of work that was lost are cut away.
-    """
-
-    def __init__(self, folder: Path, step: int, tensorboard: bool):
-        self._path = folder / METRICS
-        self._rows = [row for row in read_metrics(self._path) if float(row["step"]) <= step] if step else []
-        self._write()
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1) if tensorboard else None
-
-    def add(self, row: Mapping[str, float]) -> None:
-        """Appends a row; ``row["step"]`` is its environment step."""
-        self._rows.append({name: _text(value) for name, value in row.items()})
-        self._write()
-        if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, int(row["step"]))
-            self._board.flush()
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            self._board.close()
-
-    def _write(self) -> None:
-        """Rewrites the file in one rename: later rows may have columns that earlier ones lack."""
-        names = list(dict.fromkeys(name for row in self._rows for name in row))
-        partial = self._path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._rows)
-        partial.replace(self._path)
-
-
-def _text(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.8g}"
 
 
 class ProgressLine:

@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
-from diffmaac.analysis.record import made_with
+from diffmaac import seeding
 from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean, mean_over_groups
 from diffmaac.errors import SettingError
-from diffmaac.experiments import PlannedRun
+from diffmaac.experiments.plan import PlannedRun
+from diffmaac.runs.metrics import made_with
+from diffmaac.tasks import get_task
+from diffmaac.training.evaluation import run_episodes
 
 Rows = list[dict[str, Any]]
 Groups = Mapping[str, Mapping[str, Sequence[PlannedRun]]]
@@ -45,7 +49,7 @@ def grouped(runs: Sequence[PlannedRun]) -> tuple[Groups, list[str], list[str]]:
 def evaluations(run: PlannedRun) -> Rows:
     """Every evaluation of a run, with what it was made with."""
     names = ("step", "seconds", "return", "return_std", "score", "solved")
-    head = {"env": run.env, "curve": run.label, "seed": run.given["seed"]}
+    head = {"env": run.env, "curve": run.label, "seed": run.words["seed"]}
     made = made_with(run.path)
     return [{**head, **{name: row.get(name, "") for name in names}, **made} for row in run.rows()]
 
@@ -85,18 +89,12 @@ def overall(groups: Groups) -> tuple[Rows, list[str]]:
 @functools.cache
 def random_return(env: str) -> float:
     """The mean return of ten episodes of uniformly random actions."""
-    import torch
-
-    from diffmaac import seeding
-    from diffmaac.task import get_task
-    from diffmaac.training.evaluate import evaluate
-
     task, generator = get_task(env), seeding.torch_generator(0, "random actions")
 
     def act(obs: torch.Tensor) -> torch.Tensor:
         return 2 * torch.rand(len(obs), task.action_size, generator=generator) - 1
 
-    return evaluate(task, act, episodes=10, seed=0).metrics()["return"]
+    return run_episodes(task, act, episodes=10, seed=0).metrics()["return"]
 
 
 def _aggregates(env: str, label: str, steps: Sequence[int | str], groups: Sequence[np.ndarray]) -> Rows:

@@ -13,7 +13,7 @@ from diffmaac import seeding
 from diffmaac.env import TaskEnv
 from diffmaac.errors import SettingError
 from diffmaac.render import VideoWriter
-from diffmaac.task import Task
+from diffmaac.task import Criterion, Task
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,18 @@ class Evaluation:
             out |= {"score": float(np.mean(self.scores)), "solved": self.solved / len(self.scores)}
         return out
 
+    def lines(self, criterion: Criterion | None) -> list[str]:
+        """The evaluation in words; `criterion` is the task's."""
+        numbers = self.metrics()
+        lines = [f"return over {len(self.returns)} episodes: {numbers['return']:.1f} +- {numbers['return_std']:.1f}"]
+        if criterion is not None:
+            solved = f"solved {self.solved} of {len(self.scores)} episodes"
+            lines.append(f"{criterion.name}: {numbers['score']:.3f}; {solved}")
+        return lines
+
 
 @torch.no_grad()
-def evaluate(
+def run_episodes(
     task: Task,
     act: Callable[[Tensor], Tensor],
     episodes: int,

@@ -1,0 +1,126 @@
+"""How good are a learned model's predictions, and how good its derivatives? On real states that no fit has seen.
+
+The policy gradient multiplies Jacobians of the model, so eps_f = |df^/d(s,a) - df/d(s,a)| decides its error, and a
+model that predicts well can still be wrong there. The truth is the C engine: its next states and their differences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffmaac.dynamics import AbstractDynamics, LearnedDynamics
+from diffmaac.dynamics.jacobian import jacobian
+from diffmaac.errors import DivergenceError
+
+ENSEMBLE = "ensemble"
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class JacobianError:
+    """eps_f of one member, or of the mean of all, averaged over states: of matrices, in the Frobenius norm.
+
+    `absolute` |J^ - J| in the observations' units, `relative` |J^ - J| / |J|, `cosine` of the angle between the two.
+    `entries` is the root mean square error of every entry (rows: next obs; columns: obs, then action), in units of the
+    root mean square of the true row, so that outputs of different units can be compared.
+    """
+
+    member: str
+    absolute: float
+    relative: float
+    cosine: float
+    entries: Float[Tensor, "obs obs_plus_action"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One step of the ensemble on held-out transitions, an entry for each observation.
+
+    `error`: root mean square of mean prediction - truth, in standard deviations of the change that is predicted.
+    `within_1`, `within_2`: share of truths within one and two standard deviations of the ensemble's own (variance of
+    its mixture); 0.68 and 0.95 if it were Gaussian and calibrated.
+    """
+
+    error: Float[Tensor, " obs"]
+    within_1: Float[Tensor, " obs"]
+    within_2: Float[Tensor, " obs"]
+
+
+def jacobian_errors(
+    model: LearnedDynamics,
+    truth: AbstractDynamics,
+    obs: Float[Tensor, "batch obs"],
+    action: Float[Tensor, "batch action"],
+) -> list[JacobianError]:
+    """eps_f of each member, and of the mean of the ensemble, last. Noise-free predictions are differentiated."""
+    exact = jacobian(lambda s, a: truth.step(s, a, None), obs, action)
+    found = [jacobian(lambda s, a, m=m: _member_step(model, m, s, a), obs, action) for m in range(model.members)]
+    found.append(torch.stack(found).mean(0))
+    names = [*map(str, range(model.members)), ENSEMBLE]
+    return [_compare(name, ours, exact) for name, ours in zip(names, found, strict=True)]
+
+
+def _compare(name: str, ours: Tensor, exact: Tensor) -> JacobianError:
+    error = ours - exact
+    absolute, size = (torch.linalg.matrix_norm(x) for x in (error, exact))
+    cosine = (ours * exact).sum((1, 2)) / (torch.linalg.matrix_norm(ours) * size).clamp_min(TINY)
+    scale = exact.square().mean((0, 2)).sqrt().clamp_min(TINY)
+    return JacobianError(
+        member=name,
+        absolute=float(absolute.mean()),
+        relative=float((absolute / size.clamp_min(TINY)).mean()),
+        cosine=float(cosine.mean()),
+        entries=error.square().mean(0).sqrt() / scale[:, None],
+    )
+
+
+@torch.no_grad()
+def predictions(model: LearnedDynamics, obs: Tensor, action: Tensor, obs_tp1: Tensor) -> Predictions:
+    """One-step error and calibration on real transitions: (batch, obs), (batch, action), (batch, obs)."""
+    network = model.network
+    mean, log_var = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
+    mean = obs + network.y_mean + network.y_std * mean
+    spread = (network.y_std**2 * log_var.exp()).mean(0) + mean.var(0, correction=0)
+    error = mean.mean(0) - obs_tp1
+    standard = error.abs() / spread.sqrt().clamp_min(TINY)
+    scale = (obs_tp1 - obs).std(0).clamp_min(TINY)
+    within = [(standard <= width).to(obs).mean(0) for width in (1.0, 2.0)]
+    return Predictions(error.square().mean(0).sqrt() / scale, *within)
+
+
+@torch.no_grad()
+def open_loop_errors(
+    model: LearnedDynamics,
+    truth: AbstractDynamics,
+    obs: Float[Tensor, "batch obs"],
+    actions: Float[Tensor, "steps batch action"],
+) -> Float[Tensor, "steps members"]:
+    """Root mean square error of the state after 1, 2, ... steps of the same actions, each member on its own.
+
+    In standard deviations of the true states at that step. Rows whose true motion diverges are an error of the task:
+    DivergenceError.
+    """
+    ours, theirs, rows = obs.expand(model.members, -1, -1), obs, []
+    for action in actions:
+        ours = model.step_members(ours, action.expand(model.members, -1, -1), None)
+        theirs = truth.step(theirs, action, None)
+        if not torch.isfinite(ours).all():
+            raise DivergenceError(f"the model's state is not finite after {len(rows) + 1} steps. Give fewer steps.")
+        scale = theirs.std(0).clamp_min(TINY)
+        rows.append(((ours - theirs) / scale).square().mean((1, 2)).sqrt())
+    return torch.stack(rows)
+
+
+def _member_step(model: LearnedDynamics, member: int, obs: Tensor, action: Tensor) -> Tensor:
+    """The mean prediction of one member, out of all, which are one batched product."""
+    members = model.members
+    return model.step_members(obs.expand(members, -1, -1), action.expand(members, -1, -1), None)[member]
+
+
+def summary(errors: Sequence[JacobianError]) -> dict[str, float]:
+    """The ensemble's eps_f as metrics of a training run."""
+    last = errors[-1]
+    return {"eps_f": last.absolute, "eps_f_relative": last.relative, "eps_f_cosine": last.cosine}

@@ -1,0 +1,1 @@
+"""Runs compared: the paper's experiments as data, the runs that they need, aggregates, figures and tables."""

@@ -1,0 +1,96 @@
+"""The runs that an experiment needs, where they lie, and whether they are done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from diffmaac.errors import SettingError
+from diffmaac.experiments.scales import Amount, Variant
+from diffmaac.runs import checkpoint
+from diffmaac.runs.layout import CHECKPOINT, CONFIG, METRICS
+from diffmaac.runs.metrics import read_evaluation, read_metrics
+from diffmaac.runs.settings import stored_settings
+from diffmaac.settings import FIELDS, Settings, about, flatten
+from diffmaac.settings.field import shown
+from diffmaac.tasks import resolve_task
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that an experiment needs, and where it lies: <folder>/<task>-<variant>-s<seed>."""
+
+    folder: Path
+    env: str
+    variant: str
+    label: str
+    words: Mapping[str, Any]
+    """All that is said of the run: its settings differ from the presets in nothing else."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.env}-{self.variant}-s{self.words['seed']}"
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def steps(self) -> int:
+        return self.words["steps"]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Its complete settings. Raises as `resolve` does."""
+        return resolve_task(self.env, self.words)[1]
+
+    def rows(self) -> list[dict[str, str]]:
+        """Its evaluations so far, up to `steps`. Raises CheckpointError where they are damaged."""
+        return [row for row in read_metrics(self.path / METRICS) if int(row["step"]) <= self.steps]
+
+    def done(self) -> bool:
+        """Whether there is nothing left to train or evaluate; a run whose checkpoint was taken away is what it logged.
+
+        Raises DiffmaacError where what lies there is not this run, or its checkpoint is damaged.
+        """
+        if not self.path.exists():
+            return False
+        stored, wanted = flatten(stored_settings(self.path)), flatten(self.settings)
+        differing = [name for name in wanted if not about(FIELDS[name]).incidental and stored[name] != wanted[name]]
+        if differing or stored["seed"] != wanted["seed"]:
+            name = differing[0] if differing else "seed"
+            raise SettingError(
+                f"'{self.path}' was made with {name}={stored[name]}, and {name}={wanted[name]} is wanted."
+                " Move it away, or give another runs=."
+            )
+        rows = read_metrics(self.path / METRICS)
+        if not rows or int(rows[-1]["step"]) < self.steps:
+            return False
+        if not (self.path / CHECKPOINT).is_dir():
+            return True
+        saved = checkpoint.saved_step(self.path / CHECKPOINT)  # killed after its last row, a run may lack these two
+        evaluated = (read_evaluation(self.path) or {}).get("step")
+        return saved > self.steps or saved == self.steps == evaluated
+
+    def arguments(self) -> list[str]:
+        """What `diffmaac train` is told to make it, or to go on with it."""
+        if (self.path / CONFIG).is_file():
+            if not (self.path / CHECKPOINT).is_dir():
+                raise SettingError(f"'{self.path}' has no checkpoint to go on from. Move it away to train it anew.")
+            return [f"resume={self.path}", f"steps={self.steps}"]
+        words = {"env": self.env, **self.words, "out": self.path}
+        return [f"{name}={shown(value)}" for name, value in words.items()]
+
+
+def plan(
+    variants: Mapping[str, Variant], amounts: Mapping[str, Amount], changes: Mapping[str, Any], folder: Path
+) -> list[PlannedRun]:
+    """The runs of every variant on every task, seed by seed: when stopped half-way, the first seeds are complete."""
+    fixed = {**changes, "threads": 1, "tensorboard": False}
+    return [
+        PlannedRun(folder, env, key, variant.label, {**fixed, **variant.changes, "steps": amount.steps, "seed": seed})
+        for env, amount in amounts.items()
+        for seed in range(amount.seeds)
+        for key, variant in variants.items()
+    ]

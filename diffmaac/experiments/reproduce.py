@@ -1,0 +1,134 @@
+"""The figures and tables of the paper, from runs that are made, resumed or reused."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+from diffmaac.analysis import plots
+from diffmaac.analysis.gradient_error import gradient_error
+from diffmaac.errors import DiffmaacError, SettingError, unknown
+from diffmaac.experiments import lookahead, timing
+from diffmaac.experiments.aggregates import Rows, ending, evaluations, grouped, overall, summary
+from diffmaac.experiments.plan import PlannedRun
+from diffmaac.experiments.request import check_any, dump, ready_runs, write_page, write_run_settings
+from diffmaac.experiments.scales import COMPARED, FURTHER_ABLATIONS, MAAC, SCALES
+from diffmaac.experiments.settings import ReproduceSettings
+from diffmaac.files import write_table
+from diffmaac.keywords import GradientErrorKeywords, ReproduceKeywords
+from diffmaac.result import Result, Table
+from diffmaac.settings import build, changed
+
+
+def reproduce(experiment: str, **words: Unpack[ReproduceKeywords]) -> Result[Any]:
+    """Makes `experiment`, one of `EXPERIMENTS`, and writes its figure or table, CSV and settings.
+
+    `words` are the settings of ``diffmaac reproduce``. The value is the runs used; of figure 3 the gradient errors.
+
+    Raises SettingError for an experiment, task or variant that there is not, or where no run can be used.
+    """
+    if experiment not in EXPERIMENTS:
+        raise SettingError(unknown("experiment", experiment, EXPERIMENTS))
+    return EXPERIMENTS[experiment](experiment, build(ReproduceSettings, words))
+
+
+def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[PlannedRun]]:
+    """Figures 2, 4 and 5: learning curves, a panel for each task."""
+    scale, compared = SCALES[settings.scale], experiment == "figure2"
+    variants = COMPARED if compared else scale.ablations if experiment == "figure4" else FURTHER_ABLATIONS
+    runs, broken = ready_runs(settings, variants, scale.comparison if compared else scale.ablation)
+    out = settings.out_folder
+    groups, apart, cut = grouped(runs)
+    broken += apart
+    check_any(groups, broken)
+    files = [out / f"{experiment}{end}" for end in (".png", ".csv", "_summary.csv", ".yaml")]
+    drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
+    plots.comparisons(drawn, files[0])
+    write_table(files[1], [row for run in runs if run.label in groups.get(run.env, ()) for row in evaluations(run)])
+    summaries = {(env, label): summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
+    together, remarks = overall(groups) if len(groups) > 1 else ([], [])
+    write_table(files[2], [*(row for rows in summaries.values() for row in rows), *together])
+    write_run_settings(files[3], runs)
+    header = ["task", "curve", "runs", "steps", "return: IQM [bootstrap 95 %]", "mean +- std", "solved at step"]
+    header.append("wall time [min]")
+    cells = [ending(rows[-1], groups[env][label]) for (env, label), rows in summaries.items()]
+    cells += [ending(row, []) for row in together]
+    return _result(experiment, runs, settings, Table(header, cells), broken, [*cut, *remarks], files)
+
+
+def _figure3(experiment: str, settings: ReproduceSettings) -> Result[Any]:
+    """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
+    for name in changed(settings, ("variants", "steps", "jobs", "train", "runs")):
+        raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it away.")
+    envs = settings.envs or ["double_integrator"]
+    if len(envs) > 1:
+        raise SettingError(f"envs={','.join(envs)}: figure3 is of one task. Give one.")
+    out = settings.out_folder
+    words: GradientErrorKeywords = {**SCALES[settings.scale].gradient_error, "env": envs[0], "out": out}
+    if settings.seeds:
+        words["seeds"] = settings.seeds
+    measured = gradient_error(**words)
+    files = [Path(shutil.move(file, out / f"{experiment}{file.suffix}")) for file in measured.files]
+    files.append(out / f"{experiment}.yaml")
+    dump(files[-1], {"gradient-error": {name: value for name, value in words.items() if name != "out"}})
+    return dataclasses.replace(measured, files=files)
+
+
+def _table1(experiment: str, settings: ReproduceSettings) -> Result[list[PlannedRun]]:
+    """Table 1: the policy alone, and looking ahead with model and critics by the cross-entropy method."""
+    scale = SCALES[settings.scale]
+    runs, broken = ready_runs(settings, {"maac": MAAC}, scale.comparison)
+    rows: Rows = []
+    for run in runs:
+        try:
+            rows += lookahead.with_and_without(run, scale.episodes)
+        except DiffmaacError as error:
+            broken.append(str(error))
+    check_any(rows, broken)
+    files = [settings.out_folder / f"{experiment}{ending}" for ending in (".csv", ".yaml")]
+    write_table(files[0], rows)
+    write_run_settings(files[1], runs, {"planner": lookahead.PLANNER})
+    return _result(experiment, runs, settings, Table(*lookahead.lines(rows, scale.episodes)), broken, [], files)
+
+
+def _table2(experiment: str, settings: ReproduceSettings) -> Result[list[PlannedRun]]:
+    """Table 2: where the time of 1,000 environment steps goes, epochs with random actions left out."""
+    variants = {name: COMPARED[name] for name in ("maac", "mbpo")}
+    runs, broken = ready_runs(settings, variants, SCALES[settings.scale].comparison)
+    rows: Rows = []
+    for run in runs:
+        if (row := timing.seconds_of(run)) is not None:
+            rows.append(row)
+        else:
+            broken.append(f"'{run.path}' has no times of its parts: nothing was learned, or an older version made it.")
+    check_any(rows, broken)
+    files = [settings.out_folder / f"{experiment}{ending}" for ending in (".csv", ".yaml")]
+    write_table(files[0], rows)
+    write_run_settings(files[1], runs)
+    return _result(experiment, runs, settings, timing.table(rows), broken, [], files)
+
+
+EXPERIMENTS: dict[str, Callable[[str, ReproduceSettings], Result[Any]]] = {
+    "figure2": _curves,
+    "figure3": _figure3,
+    "figure4": _curves,
+    "figure5": _curves,
+    "table1": _table1,
+    "table2": _table2,
+}
+
+
+def _result(
+    experiment: str,
+    runs: list[PlannedRun],
+    settings: ReproduceSettings,
+    table: Table,
+    broken: list[str],
+    notes: list[str],
+    files: list[Path],
+) -> Result[list[PlannedRun]]:
+    """The result, whose table and lines are written as Markdown as well."""
+    page = settings.out_folder / f"{experiment}.md"
+    write_page(page, table, [*(f"left away: {line}" for line in broken), *notes])
+    return Result(runs, table, notes, broken, [*files, page])

@@ -1,0 +1,33 @@
+"""Where the parts of a run lie in its directory."""
+
+import time
+from pathlib import Path
+
+from diffmaac.errors import SettingError
+from diffmaac.settings import RunSettings
+
+CONFIG = "config.yaml"
+"""The resolved settings."""
+CHECKPOINT = "checkpoint"
+"""The folder of the last checkpoint."""
+METRICS = "metrics.csv"
+"""A row for each evaluation."""
+EVALUATION = "evaluation.json"
+"""The evaluation after training, and what it was made with."""
+TENSORBOARD, FIGURES, VIDEOS = "tensorboard", "figures", "videos"
+LOCK = ".lock"
+
+
+def create_directory(run: RunSettings) -> Path:
+    """Makes the directory of a new run. Raises SettingError where it exists or cannot be made."""
+    name = f"{run.env}-{run.algorithm}-{run.dynamics}-s{run.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path(run.out) if run.out else Path("runs") / name
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise SettingError(
+            f"run directory '{path}' exists. Continue it with resume={path}, or give another out=."
+        ) from error
+    except OSError as error:
+        raise SettingError(f"run directory '{path}' cannot be made: {error.strerror}. Give another out=.") from error
+    return path

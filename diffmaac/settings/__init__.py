@@ -1,0 +1,36 @@
+"""Settings: what can be written, what it means, how it becomes values. Loads no torch, so that help is quick."""
+
+from diffmaac.settings.algorithms import ALGORITHMS as ALGORITHMS
+from diffmaac.settings.algorithms import differentiates as differentiates
+from diffmaac.settings.algorithms import uses_dynamics as uses_dynamics
+from diffmaac.settings.convert import build as build
+from diffmaac.settings.convert import changed as changed
+from diffmaac.settings.convert import check_file as check_file
+from diffmaac.settings.convert import convert as convert
+from diffmaac.settings.convert import fields_of as fields_of
+from diffmaac.settings.field import about as about
+from diffmaac.settings.field import describe as describe
+from diffmaac.settings.field import setting as setting
+from diffmaac.settings.presets import BASIS as BASIS
+from diffmaac.settings.presets import Presets as Presets
+from diffmaac.settings.resolve import check_resumable as check_resumable
+from diffmaac.settings.resolve import remarks as remarks
+from diffmaac.settings.resolve import resolve as resolve
+from diffmaac.settings.resolve import usual as usual
+from diffmaac.settings.schema import FIELDS as FIELDS
+from diffmaac.settings.schema import GROUPS as GROUPS
+from diffmaac.settings.schema import AgentSettings as AgentSettings
+from diffmaac.settings.schema import DataSettings as DataSettings
+from diffmaac.settings.schema import ModelSettings as ModelSettings
+from diffmaac.settings.schema import PlanSettings as PlanSettings
+from diffmaac.settings.schema import ReportSettings as ReportSettings
+from diffmaac.settings.schema import RunSettings as RunSettings
+from diffmaac.settings.schema import Settings as Settings
+from diffmaac.settings.schema import assemble as assemble
+from diffmaac.settings.schema import default_of as default_of
+from diffmaac.settings.schema import flatten as flatten
+from diffmaac.settings.schema import to_yaml as to_yaml
+from diffmaac.settings.words import parse_command as parse_command
+from diffmaac.settings.words import parse_words as parse_words
+from diffmaac.settings.words import read_file as read_file
+from diffmaac.settings.words import runs_and_words as runs_and_words

@@ -1,0 +1,70 @@
+"""Settings as they are written: words name=value of the command line, and YAML files. Values stay texts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from diffmaac.errors import SettingError
+from diffmaac.settings.convert import build
+from diffmaac.settings.schema import GROUPS
+
+
+Command = TypeVar("Command")
+
+
+def parse_words(words: Iterable[str]) -> dict[str, Any]:
+    """``["horizon=4", "dynamics=true"]`` -> ``{"horizon": "4", "dynamics": "true"}``.
+
+    Raises SettingError where a word has no ``=`` or no value, or a name is there twice.
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name or not value:
+            raise SettingError(f"'{word}' is not a setting. Settings are written name=value, for example horizon=4.")
+        if name in settings:
+            raise SettingError(f"{name}= is given twice, {settings[name]} and {value}. Leave one away.")
+        settings[name] = value
+    return settings
+
+
+def parse_command(cls: type[Command], words: Iterable[str]) -> Command:
+    """The settings of a command or script, a dataclass of `setting` fields, from its words. Raises as `convert` does."""
+    return build(cls, parse_words(words))
+
+
+def runs_and_words(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Run directories, and words name=value; a directory is one though its name has an =."""
+    split: dict[bool, list[str]] = {True: [], False: []}
+    for argument in arguments:
+        split["=" not in argument or Path(argument).is_dir()].append(argument)
+    return split[True], split[False]
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Settings from a YAML file, flat or in their groups, as a flat mapping. Scalars are texts, as on the command line.
+
+    Raises SettingError where the file is missing, is not YAML, or holds something else than settings.
+    """
+    try:
+        # The base loader knows texts, lists and mappings only: no tag makes an object of anything.
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
+    except FileNotFoundError as error:
+        raise SettingError(f"there is no settings file '{path}'.") from error
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise SettingError(f"settings file '{path}' cannot be read: {_first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"settings file '{path}' must hold a mapping of names to values.")
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if name in GROUPS and isinstance(value, dict):
+            flat.update(value)
+        else:
+            flat[str(name)] = value
+    return flat
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

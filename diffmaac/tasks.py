@@ -1,0 +1,76 @@
+"""Tasks by name. Installed packages announce theirs by entry points, so that nothing here imports any of them.
+
+[project.entry-points."diffmaac.tasks"]         name = "module:function", the function returns a `Task`
+[project.entry-points."diffmaac.presets"]       name = "module:MAPPING", its presets, in a module that loads no torch
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from diffmaac.errors import SettingError, unknown
+from diffmaac.settings import Presets, Settings, resolve
+
+if TYPE_CHECKING:
+    from diffmaac.task import Task
+
+TASKS, PRESETS = "diffmaac.tasks", "diffmaac.presets"
+"""Groups of entry points."""
+_registered: dict[str, "Callable[[], Task]"] = {}
+
+
+@cache
+def _announced(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def register(name: str, factory: "Callable[[], Task]") -> None:
+    """Makes ``env=name`` mean the task that `factory` returns, in this process."""
+    _registered[name] = factory
+
+
+def task_names() -> list[str]:
+    """The names that `get_task` knows."""
+    return list(dict.fromkeys([*_announced(TASKS), *_registered]))
+
+
+def get_task(env: "str | Task") -> "Task":
+    """The task of that name; a Task is returned as it is. Raises SettingError for a name that does not exist."""
+    if not isinstance(env, str):
+        from diffmaac.task import Task  # tasks load torch, names do not
+
+        if isinstance(env, Task):
+            return env
+        raise SettingError(f"env={env!r}: must be a task's name or a diffmaac.Task, got {type(env).__name__}.")
+    check_name(env)
+    return _registered[env]() if env in _registered else _announced(TASKS)[env].load()()
+
+
+def check_name(env: str) -> None:
+    """Raises SettingError for a name that `get_task` does not know."""
+    if env not in (names := task_names()):
+        raise SettingError(unknown("env", env, names))
+
+
+def presets_of(env: str) -> Presets:
+    """The presets that are announced for a task, without loading it; none where it announces none."""
+    return _announced(PRESETS)[env].load() if env in _announced(PRESETS) else {}
+
+
+def check_settings(words: Mapping[str, Any]) -> None:
+    """Raises SettingError as `resolve_task` does, for the words of a new run on a task that is announced.
+
+    It loads neither torch nor MuJoCo, so that a mistake is answered at once.
+    """
+    env = words.get("env", "pendulum")
+    if isinstance(env, str):
+        check_name(env)
+    if env in _announced(TASKS) and env not in _registered:
+        resolve(env, presets_of(env), words)
+
+
+def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Settings]":
+    """The task, and the complete settings of a run on it. Raises SettingError as `get_task` and `resolve` do."""
+    task = get_task(env)
+    return task, resolve(task.name, task.presets, words)

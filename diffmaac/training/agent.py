@@ -1,0 +1,77 @@
+"""A trained policy, loaded from its run and ready to act."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffmaac import seeding
+from diffmaac.errors import CheckpointError
+from diffmaac.nn import SquashedGaussianPolicy
+from diffmaac.runs import checkpoint
+from diffmaac.runs.layout import CHECKPOINT
+from diffmaac.runs.settings import read_settings
+from diffmaac.settings import Settings
+from diffmaac.task import Task
+from diffmaac.training.evaluation import Evaluation, run_episodes
+
+
+def check_task(task: Task, state: dict[str, Any], path: Path) -> None:
+    """Raises CheckpointError where the checkpoint's task is not `task` as it is now."""
+    now = task.fingerprint()
+    if state.get("task", now) != now:
+        raise CheckpointError(
+            f"task '{task.name}' has changed since the run in '{path}' was made: its motion, reward or episode is"
+            " another. Restore the task as it was, or train anew."
+        )
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained policy, ready to act."""
+
+    task: Task
+    policy: SquashedGaussianPolicy
+    settings: Settings
+    step: int
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray | torch.Tensor) -> np.ndarray:
+        """The action of the policy's mode: (*batch, obs) -> (*batch, action), in [-1, 1].
+
+        Raises ValueError where the last dimension of `obs` is not the task's observation size.
+        """
+        obs = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
+        if obs.shape[-1:] != (self.task.obs_size,):
+            raise ValueError(f"obs has shape {tuple(obs.shape)}; the last dimension must be {self.task.obs_size}.")
+        return self.policy.mode(obs).numpy()
+
+    def evaluate(self, episodes: int, seed: int | None = None) -> Evaluation:
+        """Returns over `episodes` episodes with fixed start states (those of training's own evaluation by default).
+
+        Raises SettingError where `episodes` is not positive.
+        """
+        return run_episodes(self.task, self.policy.mode, episodes, self.settings.run.seed if seed is None else seed)
+
+
+def load(path: str | Path, env: str | Task | None = None) -> Agent:
+    """The agent of the run in `path`. `env` gives the task where it is the user's own and not registered.
+
+    Raises CheckpointError where the run or its checkpoint is missing, damaged or from another version.
+    """
+    path = Path(path)
+    task, settings = read_settings(path, {}, env)
+    step, state = checkpoint.load(path / CHECKPOINT)
+    check_task(task, state, path)
+    policy = SquashedGaussianPolicy(
+        task.obs_size, task.action_size, settings.agent.hidden, seeding.torch_generator(0, "load")
+    )
+    try:
+        policy.load_state_dict(state["agent"]["policy"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint of '{path}' does not fit task '{task.name}'. Has the task changed?"
+        ) from error
+    return Agent(task, policy.requires_grad_(False), settings, step)
