@@ -38,6 +38,7 @@ class Playable(Protocol):
     def action_size(self) -> int: ...
     def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor: ...
 
+
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"]}
 """What Gymnasium asks for: the modes in which a `TaskEnv` draws itself."""
 

@@ -1,9 +1,10 @@
 """Functions of torch that carry no types, or have no public name, with both."""
 
 # pyright: reportPrivateImportUsage=false
+# torch._foreach_*: what torch's own optimisers are made of.
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,11 @@ def as_function(kind: type[_AutogradFunction[Arguments, Result]]) -> Callable[Ar
 def vector_norm(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """`torch.linalg.vector_norm`: the Euclidean norm."""
     return torch.linalg.vector_norm(x, dim=dim, keepdim=keepdim)
+
+
+def matrix_norm(x: Tensor, ord: int | Literal["fro"] = "fro") -> Tensor:
+    """`torch.linalg.matrix_norm` over the last two dimensions: Frobenius, or the spectral norm with 2."""
+    return torch.linalg.matrix_norm(x, ord)
 
 
 def global_norm(tensors: Tensors) -> Tensor:
