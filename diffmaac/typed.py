@@ -4,7 +4,7 @@
 # torch._foreach_*: what torch's own optimisers are made of.
 
 from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 
 
+@runtime_checkable
 class _AutogradFunction(Protocol[Arguments, ResultOut]):
     @staticmethod
     def forward(ctx: Any, *args: Arguments.args, **kwargs: Arguments.kwargs) -> ResultOut: ...

@@ -98,10 +98,6 @@ def c_engine(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, .
     return tuple(np.split(after, [model.nq, model.nq + model.nv], axis=1))
 
 
-def case_inputs(case: Case) -> tuple[mujoco.MjModel, int, tuple[np.ndarray, ...]]:
-    return case.model, case.frame_skip, case.inputs
-
-
 def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[np.ndarray, ...]:
     """States in contact, met by the C engine under random controls, and controls to apply in them."""
     rng, data, states, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
@@ -161,6 +157,12 @@ def make_case(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, 
     cotangents = tuple(rng.normal(size=array.shape) for array in inputs[:3])
     outputs, gradients = pull_back(batched_control_step(model, frame_skip), inputs, cotangents)
     return Case(model, frame_skip, inputs, outputs, cotangents, gradients)
+
+
+def check_step(case: Case, tolerance: float) -> None:
+    """The library's next states are the C engine's."""
+    for output, expected in zip(case.outputs, c_engine(case.model, case.frame_skip, case.inputs), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=tolerance)
 
 
 def central_differences(case: Case, step: float) -> np.ndarray:
