@@ -27,8 +27,9 @@ from diffmaac.analysis.record import machine, versions, write_table
 from diffmaac.commands import gradient_error
 from diffmaac.commands.gradient_error import GradientErrorSettings
 from diffmaac.config import parse_words
-from diffmaac.dynamics import LearnedDynamics, true_dynamics
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, true_dynamics
 from diffmaac.task import Task, get_task
+from diffmaac.training.fit import EnsembleFitter
 from diffmaac.training.trainer import Trainer
 
 RESULTS = Path("docs/results")
@@ -162,8 +163,11 @@ def data(run: str, sizes: Sequence[int]) -> None:
     rows = []
     for size in sizes:
         start = time.perf_counter()
-        model = LearnedDynamics(task.obs_size, task.action_size, settings, seeding.torch_generator(0, "fresh"))
-        report = model.fit(obs[:size], action[:size], obs_tp1[:size], seeding.torch_generator(0, "fit"))
+        sizes, generator = (task.obs_size, task.action_size), seeding.torch_generator(0, "fresh")
+        model = LearnedDynamics(GaussianEnsemble(*sizes, settings.members, settings.model_hidden, generator))
+        report = EnsembleFitter(model.network, settings).fit(
+            obs[:size], action[:size], obs_tp1[:size], seeding.torch_generator(0, "fit")
+        )
         seconds = time.perf_counter() - start
         model.network.double().requires_grad_(False)
         unseen = [x[-CHECKED:].double() for x in (obs, action, obs_tp1)]

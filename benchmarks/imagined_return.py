@@ -26,7 +26,6 @@ from diffmaac.training.evaluate import evaluate
 def rewards(trainer: Trainer, noisy: bool, episodes: int, steps: int, copies: int) -> dict[str, float]:
     """Mean reward a step, real and imagined, and the standard deviation of each over episodes."""
     task, policy, dynamics = trainer.task, trainer.agent.policy, trainer.agent.loop.dynamics
-    assert dynamics is not None
     generator = seeding.torch_generator(0, "imagined return")
     starts: list[Tensor] = []
 

@@ -101,7 +101,7 @@ def trainer_of(algorithm: str, folder: str) -> Trainer:
     for _ in range(1000):
         trainer._collect()
     if trainer.dynamics is not None:
-        trainer._imagine()
+        trainer._imagine(trainer.dynamics)
     return trainer
 
 
@@ -116,8 +116,8 @@ def peer(trainer: Trainer) -> SAC:
 def workloads(folder: str) -> list[list[Workload]]:
     """In groups that are timed in turn: a group with the models would sweep the caches before every SAC update."""
     sac, maac = trainer_of("sac", folder), trainer_of("maac", folder)
-    model, generator = maac.model, torch.Generator().manual_seed(0)
-    assert model is not None
+    model, fitter, generator = maac.model, maac.fitter, torch.Generator().manual_seed(0)
+    assert model is not None and fitter is not None
     theirs, batch = peer(sac), maac._sample(BATCH)
     real = maac.replay.all()
     x, y = torch.cat([real.obs_t, real.action_t], -1), real.obs_tp1 - real.obs_t
@@ -143,7 +143,7 @@ def workloads(folder: str) -> list[list[Workload]]:
             Workload("MAAC update", lambda: maac._update(0)),
             Workload("MAAC, critics", lambda: maac.agent.update_critic(batch)),
             Workload("MAAC, actor (H = 4)", lambda: maac.agent.update_actor(batch)),
-            Workload("ensemble, gradient step", lambda: model._descend(x[rows], y[rows])),
+            Workload("ensemble, gradient step", lambda: fitter._descend(x[rows], y[rows])),
         ],
         [Workload("STEVE targets", targets), Workload("STEVE targets, bfloat16", in_bfloat16(targets))],
         [

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from diffmaac.experiments.comparison import plot as plot
     from diffmaac.experiments.reproduce import reproduce as reproduce
     from diffmaac.result import Result as Result
+    from diffmaac.session import Run as Run
+    from diffmaac.session import train as train
     from diffmaac.system import LinearSystem as LinearSystem
     from diffmaac.system import MujocoSystem as MujocoSystem
     from diffmaac.task import Criterion as Criterion
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from diffmaac.tasks import register as register
     from diffmaac.training.agent import Agent as Agent
     from diffmaac.training.agent import load as load
-    from diffmaac.training.session import Run as Run
-    from diffmaac.training.session import train as train
 
 _HOMES = {
     "analysis.check_gradients": ["check_gradients"],
@@ -56,7 +56,7 @@ _HOMES = {
     "task": ["Criterion", "Task"],
     "tasks": ["get_task", "register"],
     "training.agent": ["Agent", "load"],
-    "training.session": ["Run", "train"],
+    "session": ["Run", "train"],
 }
 """Module -> the public names that come from it."""
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

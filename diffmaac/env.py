@@ -91,8 +91,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self.picture() if self._renderer is not None else None
 
     def picture(self) -> np.ndarray:
-        """As `render`, of an environment that draws."""
-        assert self._renderer is not None
+        """As `render`. Raises SettingError where the environment was made without ``render_mode="rgb_array"``."""
+        if self._renderer is None:
+            raise SettingError("this environment does not draw. Make it with render_mode='rgb_array'.")
         return self._renderer.frame(*self._simulator.state())
 
     def close(self) -> None:

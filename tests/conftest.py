@@ -18,9 +18,8 @@ install_import_hook(["diffmaac", "diffmaac_envs"], CHECKER)
 from support.loop import ACTION, OBS, generator
 from support.runs import tiny
 
-from diffmaac.dynamics import LearnedDynamics, LinearDynamics
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics
 from diffmaac.nn import Critics, SquashedGaussianPolicy
-from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
 
 
@@ -47,6 +46,4 @@ def linear() -> LinearDynamics:
 
 @pytest.fixture
 def ensemble() -> LearnedDynamics:
-    dynamics = LearnedDynamics(OBS, ACTION, ModelSettings(members=3, model_hidden=[16]), generator(2))
-    dynamics.network.double()
-    return dynamics
+    return LearnedDynamics(GaussianEnsemble(OBS, ACTION, 3, [16], generator(2)).double())

@@ -15,16 +15,14 @@ from diffmaac import get_task, seeding
 from diffmaac.errors import SettingError
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import (
-    ClosedLoop,
-    PathwiseNoise,
     critic_loss,
     importance_weights,
-    pathwise_loss,
+    soft_actor_loss,
     soft_td_target,
 )
+from diffmaac.session import prepare
 from diffmaac.settings import ALGORITHMS
 from diffmaac.tasks import resolve_task
-from diffmaac.training.session import prepare
 from diffmaac.types import Transition
 
 WORDS = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
@@ -122,8 +120,7 @@ def test_sac_is_that_of_stable_baselines3(monkeypatch: pytest.MonkeyPatch) -> No
     loss, _ = critic_loss(critics(obs, action), target)
     loss.backward()
     optimizer.step()
-    loop = ClosedLoop(policy, critics, None, task.reward, lambda s: 0 * s[..., 0])
-    actor_loss, _ = pathwise_loss(loop, obs, PathwiseNoise(noise_t[None], ()), torch.tensor(alpha))
+    actor_loss, _ = soft_actor_loss(policy, critics, obs, noise_t, torch.tensor(alpha))
 
     torch.manual_seed(1)
     peer.train(gradient_steps=1, batch_size=batch)

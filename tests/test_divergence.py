@@ -11,8 +11,8 @@ import diffmaac
 from diffmaac import DivergenceError, TaskError
 from diffmaac.runs import checkpoint
 from diffmaac.runs.metrics import read_metrics
+from diffmaac.session import prepare
 from diffmaac.tasks import get_task
-from diffmaac.training.session import prepare
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):

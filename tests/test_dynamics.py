@@ -1,15 +1,12 @@
 """One contract over all dynamics, and what each has of its own."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 
 from diffmaac import DivergenceError, LinearSystem, MujocoSystem, TaskError, get_task, seeding
-from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.nn import BatchedMLP
-from diffmaac.settings import ModelSettings
 
 BATCH = 12
 
@@ -19,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def learned(obs_size: int, action_size: int, members: int = 3) -> LearnedDynamics:
-    return LearnedDynamics(obs_size, action_size, ModelSettings(members=members, model_hidden=[32, 32]), generator())
+    return LearnedDynamics(GaussianEnsemble(obs_size, action_size, members, [32, 32], generator()))
 
 
 @pytest.fixture(params=["learned", "closed form", "mjx"], scope="module")
@@ -59,15 +56,23 @@ def test_value_is_the_same_with_and_without_gradient(case):
 def test_gradient_is_the_finite_difference(case):
     task, dynamics = case
     obs, action = inputs(task, torch.float64)
-    noise = dynamics.sample_noise(BATCH, generator(2))
+    noise = dynamics.sample_noise(BATCH, generator(2), torch.float64)
     if noise is not None:
         dynamics.network.double()
-        noise = noise._replace(gaussian=noise.gaussian.double())
     arguments = (obs.requires_grad_(), action.requires_grad_())
     # MJX and the C engine, which computes the differenced values, agree to 1e-12; a step of 1e-6 then gives 1e-6.
     assert torch.autograd.gradcheck(lambda o, a: dynamics.step(o, a, noise), arguments, atol=1e-5, fast_mode=True)
     if noise is not None:
         dynamics.network.float()
+
+
+def test_noise_has_the_same_numbers_in_every_dtype(case):
+    single, double = (case[1].sample_noise(BATCH, generator(2), dtype) for dtype in (torch.float32, torch.float64))
+    if single is None:
+        assert double is None
+        return
+    assert single.gaussian.dtype == torch.float32 and double.gaussian.dtype == torch.float64
+    assert torch.equal(single.member, double.member) and torch.equal(single.gaussian.double(), double.gaussian)
 
 
 def test_members_can_be_stepped_on_their_own(case):
@@ -110,50 +115,11 @@ def test_every_member_is_as_likely_in_batches_that_do_not_divide_evenly(batch):
     assert (torch.bincount(first, minlength=3) - 1000).abs().max() < 104
 
 
-def test_fit_recovers_a_linear_system_and_its_noise():
-    """s' = A s + B a + 0.1 eps: the held-out error must fall to the noise, and the variance must name it."""
-    g = generator(1)
-    obs, action = torch.randn(2000, 2, generator=g), torch.rand(2000, 1, generator=g) * 2 - 1
-    A, B = torch.tensor([[0.5, 0.1], [-0.3, 0.7]]), torch.tensor([[0.4], [0.8]])
-    next_obs = obs @ A.T + action @ B.T + 0.1 * torch.randn(2000, 2, generator=g)
-    dynamics = learned(2, 1)
-    dynamics.fit(obs, action, next_obs, g)
-    x = torch.cat([obs, action], -1).expand(3, -1, -1)
-    with torch.no_grad():
-        mean = obs + dynamics.network.change(x, None).mean(0)
-        _, log_var = dynamics.network(x)
-        std = (log_var / 2).exp().mean((0, 1)) * dynamics.network.y_std
-    error = (mean - (obs @ A.T + action @ B.T)).square().mean().sqrt()
-    assert error < 0.03
-    torch.testing.assert_close(std, torch.full((2,), 0.1), rtol=0.15, atol=0)
-
-
 def test_members_differ_by_their_bootstrap_and_their_start():
     dynamics = learned(2, 1)
     with torch.no_grad():
         out = dynamics.step_members(torch.randn(1, 5, 2).expand(3, -1, -1), torch.zeros(3, 5, 1), None)
     assert not torch.allclose(out[0], out[1])
-
-
-def test_a_fit_stops_early():
-    g = generator(1)
-    obs = torch.randn(200, 2, generator=g)
-    action, next_obs = torch.randn(200, 1, generator=g), torch.randn(200, 2, generator=g)
-    report = learned(2, 1).fit(obs, action, next_obs, g)
-    assert report.epochs < ModelSettings().model_epochs
-
-
-def test_learned_state_round_trips():
-    first, second = learned(2, 1), learned(2, 1)
-    g = generator(1)
-    data = torch.randn(300, 2, generator=g), torch.randn(300, 1, generator=g), torch.randn(300, 2, generator=g)
-    first.fit(*data, g)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    a, b = generator(5), generator(5)
-    first.fit(*data, a)
-    second.fit(*data, b)
-    pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
-    assert all(torch.equal(p, q) for p, q in pairs)
 
 
 def test_learned_dynamics_without_noise_says_so():

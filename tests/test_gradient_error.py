@@ -111,8 +111,7 @@ def test_the_pathwise_estimator_is_unbiased(study: Study, horizon: int) -> None:
     found = []
     for index in range(chunks):
         generator = seeding.torch_generator(index, "unbiased")
-        noise = [truth.sample_noise(1000, generator) for _ in range(horizon)]
-        steps = tuple(n and n._replace(gaussian=n.gaussian.double()) for n in noise)
+        steps = tuple(truth.sample_noise(1000, generator, torch.float64) for _ in range(horizon))
         policy = torch.randn(horizon + 1, 1000, 1, generator=generator, dtype=torch.float64)
         found.append(gradient(parts, truth, exact, study.start(1000, generator), PathwiseNoise(policy, steps)))
     samples = torch.stack(found)
@@ -168,7 +167,7 @@ class Breaking(AbstractDynamics):
     def __init__(self, inner: LinearDynamics, every: int):
         self._inner, self._every, self._calls = inner, every, 0
 
-    def sample_noise(self, batch, generator):
+    def sample_noise(self, batch, generator, dtype=None):
         return None
 
     def infer_noise(self, obs, action, obs_tp1, generator):

@@ -13,15 +13,16 @@ from diffmaac import cli, get_task, seeding
 from diffmaac.algorithms import actor_critic
 from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.analysis.gradient_error import run_parts
-from diffmaac.dynamics import LearnedDynamics, LinearDynamics, MixedDynamics, Noise, held_out_rows, true_dynamics
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, MixedDynamics, Noise, true_dynamics
 from diffmaac.dynamics.accuracy import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
 from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.files import read_table
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import ClosedLoop
+from diffmaac.session import prepare
 from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
-from diffmaac.training.session import prepare
+from diffmaac.training.fit import EnsembleFitter, held_out_rows
 from diffmaac.training.trainer import Trainer
 
 A_1, B_1 = np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]])
@@ -33,9 +34,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def ensemble(members: int = 3) -> LearnedDynamics:
-    dynamics = LearnedDynamics(2, 1, ModelSettings(members=members, model_hidden=[16]), generator())
-    dynamics.network.double()
-    return dynamics
+    return LearnedDynamics(GaussianEnsemble(2, 1, members, [16], generator()).double())
 
 
 def batch(count: int = 8) -> tuple[Tensor, Tensor]:
@@ -59,9 +58,8 @@ class TestMixedDynamics:
         truth, model = LinearDynamics(LinearSystem(A_1, B_1, 0.1)), ensemble()
         for mixed in (MixedDynamics(truth, model), MixedDynamics(model, truth)):
             assert mixed.stochastic
-            noise = mixed.sample_noise(8, generator(3))
+            noise = mixed.sample_noise(8, generator(3), torch.float64)
             assert isinstance(noise, Noise)
-            noise = noise._replace(gaussian=noise.gaussian.double())
             obs, action = batch()
             assert torch.equal(mixed.step(obs, action, noise), mixed.values.step(obs, action, noise))
         assert MixedDynamics(truth, truth).sample_noise(8, generator()) is None
@@ -100,8 +98,8 @@ class TestMixedDynamics:
 def test_jacobian_error_of_a_known_difference() -> None:
     """A model that is exactly linear: its error is the difference of the matrices."""
     truth = LinearDynamics(LinearSystem(A_2, B_2, 0.1))
-    model = LearnedDynamics(2, 1, ModelSettings(members=2, model_hidden=[]), generator())
-    network = model.network.double()
+    network = GaussianEnsemble(2, 1, 2, [], generator()).double()
+    model = LearnedDynamics(network)
     with torch.no_grad():
         for weight in network.net.weights:
             weight.zero_()
@@ -144,8 +142,8 @@ def test_predictions_and_open_loop_of_a_fitted_model() -> None:
     g = generator(5)
     obs, action = torch.randn(2000, 2, generator=g), torch.randn(2000, 1, generator=g)
     after = truth.step(obs, action, truth.sample_noise(2000, g))
-    model = LearnedDynamics(2, 1, ModelSettings(members=3, model_hidden=[32], model_epochs=30), g)
-    model.fit(obs, action, after, g)
+    model = LearnedDynamics(GaussianEnsemble(2, 1, 3, [32], g))
+    EnsembleFitter(model.network, ModelSettings(model_epochs=30)).fit(obs, action, after, g)
     rows = held_out_rows(2000, 0.2)
     assert rows.float().mean() == pytest.approx(0.2, abs=0.01)
     found = predictions(model, obs[rows], action[rows], after[rows])
@@ -309,7 +307,7 @@ def test_a_run_without_entropy_is_measured_without(tmp_path) -> None:
     """Its directory's name may hold an equals sign, as those that `benchmarks/branch.py` makes."""
     words = {**TINY, "env": "double_integrator", "entropy": False, "steps": 60}
     run = diffmaac.train(**words, out=str(tmp_path / "entropy=false"), progress=False).path
-    assert run_parts(Trainer.load(run), learned=True, rollout=0).alpha == 0
+    assert run_parts(Trainer.load(run), None, rollout=0).alpha == 0
     cli.app(["gradient-error", str(run), "horizons=0,1", "samples=16", "chunk=2"], standalone_mode=False)
     assert (run / "figures" / "gradient_error.csv").is_file()
 

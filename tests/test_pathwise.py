@@ -8,9 +8,9 @@ from support.loop import (
     BATCH,
     OBS,
     check_clipping,
+    common_noise,
     discount,
     generator,
-    noise_in_double,
     reward,
     some_terminate,
     start,
@@ -18,21 +18,30 @@ from support.loop import (
 )
 
 from diffmaac.nn import Critics, SquashedGaussianPolicy
-from diffmaac.objectives import ClosedLoop, clip_adjoint, pathwise_loss, sample_pathwise_noise
+from diffmaac.objectives import (
+    ClosedLoop,
+    clip_adjoint,
+    flat_gradient,
+    pathwise_loss,
+    sample_pathwise_noise,
+    soft_actor_loss,
+)
 
 
-def test_horizon_zero_is_sacs_actor_loss_bit_for_bit():
+def test_horizon_zero_is_sacs_actor_loss_bit_for_bit(linear):
     policy = SquashedGaussianPolicy(OBS, ACTION, [16], generator())
     critics = Critics(OBS, ACTION, [16], generator(1))
     obs, alpha = start().float(), ALPHA.float()
-    noise = sample_pathwise_noise(None, 0, BATCH, ACTION, generator(3))
-    loss, _ = pathwise_loss(ClosedLoop(policy, critics, None, reward, discount), obs, noise, alpha)
+    noise = sample_pathwise_noise(linear, 0, BATCH, ACTION, generator(3))
+    assert noise.dynamics == ()
+    loss, extra = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, alpha)
+    without, same = soft_actor_loss(policy, critics, obs, noise.policy[0], alpha)
     action, log_prob = policy.sample(obs, noise.policy[0])
     sac = (alpha * log_prob - critics(obs, action).amin(0)).mean()
-    assert torch.equal(loss, sac)
-    parameters = list(policy.parameters())
-    pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(sac, parameters), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert torch.equal(loss, sac) and torch.equal(without, sac)
+    assert torch.equal(extra["log_prob_t"], log_prob) and torch.equal(same["log_prob_t"], log_prob)
+    gradients = [flat_gradient(x, policy) for x in (loss, without, sac)]
+    assert torch.equal(gradients[0], gradients[2]) and torch.equal(gradients[1], gradients[2])
 
 
 @pytest.mark.parametrize("which", ["linear", "ensemble"])
@@ -40,7 +49,7 @@ def test_horizon_zero_is_sacs_actor_loss_bit_for_bit():
 def test_gradient_is_the_finite_difference_on_common_noise(which, horizon, policy, critics, request):
     """Central differences in float64 along random directions; 1e-6 balances their error h^2 against rounding / h."""
     dynamics = request.getfixturevalue(which)
-    noise, obs, h = noise_in_double(dynamics, horizon), start(), 1e-6
+    noise, obs, h = common_noise(dynamics, horizon), start(), 1e-6
     parameters = list(policy.parameters())
 
     def loss():
@@ -83,12 +92,12 @@ def test_samples_without_a_gradient_do_not_count_in_the_median(norms, expected):
 
 
 def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics, linear):
-    noise, obs, loop = noise_in_double(linear, 3), start(), ClosedLoop(policy, critics, linear, reward, discount)
+    noise, obs, loop = common_noise(linear, 3), start(), ClosedLoop(policy, critics, linear, reward, discount)
     check_clipping(lambda clip: pathwise_loss(loop, obs, noise, ALPHA, clip)[0], policy)
 
 
 def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
-    noise, obs = noise_in_double(linear, 2), start()
+    noise, obs = common_noise(linear, 2), start()
     loss, extra = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, ALPHA)
     trajectory = two_steps(policy, lambda s, a, h: linear.step(s, a), obs, noise.policy)
     (_, a0, l0), (s1, a1, l1), (s2, a2, l2) = trajectory
@@ -99,7 +108,7 @@ def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
 
 
 def test_each_samples_episode_ends_by_itself(policy, critics, linear):
-    noise, obs = noise_in_double(linear, 2), start()
+    noise, obs = common_noise(linear, 2), start()
     loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, some_terminate), obs, noise, ALPHA)
     trajectory = two_steps(policy, lambda s, a, h: linear.step(s, a), obs, noise.policy)
     (_, a0, l0), (s1, a1, l1), (s2, a2, l2) = trajectory
@@ -109,7 +118,7 @@ def test_each_samples_episode_ends_by_itself(policy, critics, linear):
 
 
 def test_nothing_counts_after_termination(policy, critics, linear):
-    noise, obs = noise_in_double(linear, 2), start()
+    noise, obs = common_noise(linear, 2), start()
     loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, lambda s: 0 * s[..., 0]), obs, noise, ALPHA)
     action, log_prob = policy.sample(obs, noise.policy[0])
     torch.testing.assert_close(loss, -(reward(obs, action) - ALPHA * log_prob).mean())

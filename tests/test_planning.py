@@ -9,13 +9,13 @@ import torch
 import diffmaac
 from diffmaac import cli, get_task, seeding
 from diffmaac.analysis.lqr import riccati
-from diffmaac.dynamics import LearnedDynamics, LinearDynamics, true_dynamics
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.dynamics.base import Noise
 from diffmaac.errors import DivergenceError
 from diffmaac.nn import Critics, LinearGaussianPolicy, SquashedGaussianPolicy
 from diffmaac.objectives import ClosedLoop
 from diffmaac.planning import CrossEntropyPlanner
-from diffmaac.settings import ModelSettings, PlanSettings
+from diffmaac.settings import PlanSettings
 from diffmaac_envs import double_integrator as system
 
 
@@ -105,7 +105,7 @@ def test_planning_beats_the_policy_that_it_starts_from(linear) -> None:
 
 
 def test_learned_dynamics_serve_and_plans_repeat() -> None:
-    dynamics = LearnedDynamics(2, 1, ModelSettings(members=3, model_hidden=[16]), generator(6))
+    dynamics = LearnedDynamics(GaussianEnsemble(2, 1, 3, [16], generator(6)))
     policy, critics = SquashedGaussianPolicy(2, 1, [8], generator()), Critics(2, 1, [8], generator(2))
     obs = torch.randn(4, 2, generator=generator(3))
     plans = [make(dynamics, policy, critics, candidates=32)(obs) for _ in range(2)]
@@ -119,7 +119,7 @@ class Noisy(LinearDynamics):
     def stochastic(self) -> bool:
         return True
 
-    def sample_noise(self, batch, generator):
+    def sample_noise(self, batch, generator, dtype=torch.float32):
         return Noise(torch.zeros(batch, dtype=torch.long), torch.randn(batch, 2, generator=generator))
 
     def step(self, obs, action, noise=None):

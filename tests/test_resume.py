@@ -13,8 +13,8 @@ from support.runs import TINY, numbers, tiny, words
 import diffmaac
 from diffmaac import SettingError
 from diffmaac.runs.metrics import read_metrics
+from diffmaac.session import complete, prepare
 from diffmaac.tasks import resolve_task
-from diffmaac.training.session import complete, prepare
 from diffmaac.training.trainer import Trainer
 
 
@@ -114,10 +114,10 @@ def test_a_checkpoint_under_other_settings_has_their_horizon_and_step_sizes(tmp_
     }
     trainer = Trainer(*resolve_task("double_integrator", {**TINY, **changed}))
     trainer.restore(tmp_path / "run")
-    agent, model = trainer.agent, trainer.model
-    assert agent.horizon == 1 and model is not None
-    optimizers = (agent._policy_optimizer, agent._critic_optimizer, agent._alpha_optimizer, model._optimizer)
+    agent, fitter = trainer.agent, trainer.fitter
+    assert agent.horizon == 1 and fitter is not None
+    optimizers = (agent._policy_optimizer, agent._critic_optimizer, agent._alpha_optimizer, fitter._optimizer)
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
     assert [group["lr"] for group in groups] == [1e-5, 2e-5, 3e-5, 4e-5] and groups[3]["weight_decay"] == 0.5
-    rest = model._optimizer.param_groups[1]  # biases and bounds of the variance
-    assert rest["weight_decay"] == 0 and all(x is not w for x in rest["params"] for w in model.network.net.weights)
+    rest = fitter._optimizer.param_groups[1]  # biases and bounds of the variance
+    assert rest["weight_decay"] == 0 and all(x is not w for x in rest["params"] for w in fitter.network.net.weights)

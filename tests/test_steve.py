@@ -5,15 +5,14 @@ import torch
 from support.loop import ACTION, ALPHA, BATCH, OBS, discount, generator, reward, some_terminate, transition, two_steps
 
 from diffmaac.algorithms import ActorCritic, actor_critic
-from diffmaac.dynamics import LearnedDynamics, Noise
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, Noise
 from diffmaac.objectives import ClosedLoop, sample_steve_noise, soft_td_target, steve_candidates, steve_target
 from diffmaac.tasks import resolve_task
 from diffmaac.types import Transition
 
 
 def candidates(dynamics, policy, critics, horizon):
-    noise = sample_steve_noise(dynamics, horizon, BATCH, (OBS, ACTION), generator(5))
-    noise = noise._replace(policy=noise.policy.double(), model=noise.model.double())
+    noise = sample_steve_noise(dynamics, horizon, BATCH, (OBS, ACTION), generator(5), torch.float64)
     with torch.no_grad():
         return noise, steve_candidates(
             ClosedLoop(policy, critics, dynamics, reward, discount), transition(), noise, ALPHA
@@ -45,8 +44,7 @@ def test_steve_candidates_written_out(policy, critics, linear):
 
 def test_steve_candidates_of_an_ensemble_written_out(policy, critics, ensemble):
     """Two model steps: each member goes its own way on its own noise, and episodes end where they end."""
-    batch, noise = transition(), sample_steve_noise(ensemble, 2, BATCH, (OBS, ACTION), generator(5))
-    noise = noise._replace(policy=noise.policy.double(), model=noise.model.double())
+    batch, noise = transition(), sample_steve_noise(ensemble, 2, BATCH, (OBS, ACTION), generator(5), torch.float64)
     loop = ClosedLoop(policy, critics, ensemble, reward, some_terminate)
     with torch.no_grad():
         values = steve_candidates(loop, batch, noise, ALPHA)
@@ -96,8 +94,8 @@ def test_a_single_estimate_weighs_all_horizons_alike():
 
 
 def test_targets_in_chunks_are_those_of_all_rows_at_once(monkeypatch):
-    task, settings = resolve_task("double_integrator", {"steve_horizon": 2, "hidden": [16], "members": 3})
-    model = LearnedDynamics(OBS, ACTION, settings.model, generator(2))
+    task, settings = resolve_task("double_integrator", {"steve_horizon": 2, "hidden": [16]})
+    model = LearnedDynamics(GaussianEnsemble(OBS, ACTION, 3, [16], generator(2)))
     agent = ActorCritic(task, settings.agent, model, generator(), noise := generator(1))
     batch, targets = Transition(*(x.float() for x in transition())), []
     for rows in (BATCH, BATCH // 3):  # the last of four chunks has a single row

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.loop import ALPHA, check_clipping, discount, generator, noise_in_double, reward, some_terminate, start
+from support.loop import ALPHA, check_clipping, common_noise, discount, generator, reward, some_terminate, start
 
 from diffmaac.nn import frozen
 from diffmaac.objectives import (
@@ -20,7 +20,7 @@ from diffmaac.types import Transition
 @pytest.mark.parametrize("which", ["linear", "ensemble"])
 def test_inferred_noise_gives_the_transition_again(which, policy, request):
     dynamics = request.getfixturevalue(which)
-    obs, noise = start(), noise_in_double(dynamics, 1)
+    obs, noise = start(), common_noise(dynamics, 1)
     action, _ = policy.sample(obs, noise.policy[0])
     torch.testing.assert_close(policy.infer_noise(obs, action), noise.policy[0], rtol=1e-9, atol=1e-9)
     after = dynamics.step(obs, action, noise.dynamics[0])
@@ -36,7 +36,7 @@ def test_importance_weights_of_known_numbers():
 
 def just_taken(dynamics, policy) -> tuple[PathwiseNoise, Transition]:
     """Transitions of the policy as it is, and the noise that they were made with."""
-    noise, obs = noise_in_double(dynamics, 1), start()
+    noise, obs = common_noise(dynamics, 1), start()
     with torch.no_grad():
         action, log_prob = policy.sample(obs, noise.policy[0])
         after = dynamics.step(obs, action, noise.dynamics[0])

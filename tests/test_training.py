@@ -11,11 +11,11 @@ from support.runs import TINY, numbers, tiny
 import diffmaac
 from diffmaac import SettingError, seeding
 from diffmaac.runs.metrics import read_metrics
+from diffmaac.session import prepare
 from diffmaac.settings import ALGORITHMS
 from diffmaac.task import Criterion
 from diffmaac.tasks import get_task
 from diffmaac.training.evaluation import run_episodes
-from diffmaac.training.session import prepare
 
 
 @pytest.mark.parametrize("dynamics", ["learned", "true"])

@@ -18,6 +18,7 @@ from diffmaac.objectives import (
     pathwise_loss,
     sample_pathwise_noise,
     sample_steve_noise,
+    soft_actor_loss,
     soft_td_target,
     steve_candidates,
     steve_target,
@@ -71,8 +72,14 @@ class ActorCritic:
 
     @property
     def loop(self) -> ClosedLoop:
-        """The policy in the dynamics that it is trained through, closed by the critics."""
-        return ClosedLoop(self.policy, self.critics, self.dynamics, self.task.reward, self._discount)
+        """`loop_in` the agent's own dynamics. Raises ValueError where it has none."""
+        if self.dynamics is None:
+            raise ValueError("this agent has no dynamics of its own. Give some to loop_in.")
+        return self.loop_in(self.dynamics)
+
+    def loop_in(self, dynamics: AbstractDynamics) -> ClosedLoop:
+        """The policy in these dynamics, closed by the critics."""
+        return ClosedLoop(self.policy, self.critics, dynamics, self.task.reward, self._discount)
 
     @property
     def alpha(self) -> Tensor:
@@ -91,8 +98,7 @@ class ActorCritic:
     def update_actor(self, transition: Transition) -> Metrics:
         """One step of the policy up its objective from the states of `transition`, and of the temperature."""
         s, alpha = self.settings, self.alpha
-        svg = s.actor_objective == "svg"
-        loss, log_prob_t, extra = (self._svg if svg else self._pathwise)(transition, alpha)
+        loss, log_prob_t, extra = self._actor_loss(transition, alpha)
         norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
         if s.entropy:
             alpha_loss = temperature_loss(self.log_alpha, log_prob_t, self._target_entropy)
@@ -100,30 +106,46 @@ class ActorCritic:
         metrics = {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
         return {**metrics, **extra}
 
-    def _pathwise(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+    def _actor_loss(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
         """Loss, log densities of actions of the present policy, metrics."""
-        s, obs_t = self.settings, transition.obs_t
-        obs_t = obs_t.repeat_interleave(s.samples, 0) if s.samples > 1 else obs_t
-        noise = sample_pathwise_noise(self.dynamics, self.horizon, len(obs_t), self.task.action_size, self._noise)
-        loss, extra = pathwise_loss(self.loop, obs_t, noise, alpha, s.adjoint_clip)
+        if self.dynamics is None:
+            return self._sac(transition, alpha)
+        loop = self.loop_in(self.dynamics)
+        return (self._svg if self.settings.actor_objective == "svg" else self._pathwise)(loop, transition, alpha)
+
+    def _sac(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+        obs_t = self._start(transition)
+        loss, extra = soft_actor_loss(self.policy, self.critics, obs_t, self._normal(len(obs_t)), alpha)
         return loss, extra["log_prob_t"], {}
 
-    def _svg(self, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
-        """As `_pathwise`, through the replayed transition."""
-        s, noise = self.settings, infer_svg_noise(self.loop, transition, self._noise)
-        loss, extra = svg_loss(
-            self.loop, self._frozen_policy, transition, noise, alpha, s.importance_clip, s.adjoint_clip
-        )
+    def _pathwise(self, loop: ClosedLoop, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+        obs_t = self._start(transition)
+        noise = sample_pathwise_noise(loop.dynamics, self.horizon, len(obs_t), self.task.action_size, self._noise)
+        loss, extra = pathwise_loss(loop, obs_t, noise, alpha, self.settings.adjoint_clip)
+        return loss, extra["log_prob_t"], {}
+
+    def _svg(self, loop: ClosedLoop, transition: Transition, alpha: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+        """Through the replayed transition."""
+        s, noise = self.settings, infer_svg_noise(loop, transition, self._noise)
+        loss, extra = svg_loss(loop, self._frozen_policy, transition, noise, alpha, s.importance_clip, s.adjoint_clip)
         with torch.no_grad():  # the replayed actions are those of older policies
-            fresh = torch.randn(transition.action_t.shape, generator=self._noise, device=self._noise.device)
-            _, log_prob_t = self.policy.sample(transition.obs_t, fresh)
+            _, log_prob_t = self.policy.sample(transition.obs_t, self._normal(len(transition.obs_t)))
         return loss, log_prob_t, extra
+
+    def _start(self, transition: Transition) -> Tensor:
+        """The states from which the policy learns, each as often as there are samples."""
+        obs_t, samples = transition.obs_t, self.settings.samples
+        return obs_t.repeat_interleave(samples, 0) if samples > 1 else obs_t
+
+    def _normal(self, batch: int) -> Tensor:
+        """A policy's noise (batch, action)."""
+        return torch.randn(batch, self.task.action_size, generator=self._noise, device=self._noise.device)
 
     def choose_horizon(self, obs_t: Tensor) -> Metrics:
         """Sets `horizon` to the one of `auto_horizons` whose gradient ensemble and critics agree most about.
 
         A horizon over which a gradient is not finite is not chosen; where none is, the present one stays.
-        Returns the estimated relative error of each, and the choice.
+        Returns the estimated relative error of each, and the choice. Raises ValueError where there are no dynamics.
         """
         s = self.settings
         spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise, s.adjoint_clip)
@@ -172,14 +194,13 @@ class ActorCritic:
     def _critic_target(self, transition: Transition) -> tuple[Tensor, Metrics]:
         alpha = self.alpha
         batch = len(transition.obs_t)
-        sizes = (self.task.obs_size, self.task.action_size)
         if self.settings.critic_target == "td" or self.dynamics is None:
-            noise = torch.randn(batch, sizes[1], generator=self._noise, device=self._noise.device)
-            action_tp1, log_prob_tp1 = self.policy.sample(transition.obs_tp1, noise)
+            action_tp1, log_prob_tp1 = self.policy.sample(transition.obs_tp1, self._normal(batch))
             q_tp1 = self.target_critics(transition.obs_tp1, action_tp1)
             return soft_td_target(transition.reward_t, transition.discount_tp1, q_tp1, log_prob_tp1, alpha), {}
+        sizes = (self.task.obs_size, self.task.action_size)
         steve_noise = sample_steve_noise(self.dynamics, self.settings.steve_horizon, batch, sizes, self._noise)
-        loop = self.loop._replace(critics=self.target_critics)
+        loop = self.loop_in(self.dynamics)._replace(critics=self.target_critics)
         chunks = zip(transition.split(STEVE_ROWS), steve_noise.split(STEVE_ROWS), strict=True)
         candidates = torch.cat([steve_candidates(loop, *chunk, alpha) for chunk in chunks], -1)
         return steve_target(candidates, self.settings.steve_floor)

@@ -36,7 +36,6 @@ def gradient_spread(
     whose way the physics diverges is infinitely wrong.
     """
     policy, dynamics = loop.policy, loop.dynamics
-    assert dynamics is not None
     noise = sample_pathwise_noise(dynamics, max(horizons), len(obs_t), policy.action_size, generator)
     loops = [loop._replace(critics=_one_of(loop.critics, i)) for i in range(critics)]
     spreads: list[Tensor] = []

@@ -74,7 +74,7 @@ def _planned(trainer: Trainer, settings: EvaluateSettings, video: Path | None) -
     """Episodes of the planner, timed: all of them at once, then a few steps of one alone."""
     episodes, seed = _amount(settings, trainer.settings)
     device = trainer.settings.run.device
-    loop = trainer.agent.loop._replace(dynamics=_dynamics(trainer, settings.dynamics))
+    loop = trainer.agent.loop_in(_dynamics(trainer, settings.dynamics))
     planner = CrossEntropyPlanner(loop, settings, seeding.torch_generator(seed, "planner", device))
     act, seconds, last = _timed(planner)
     evaluation = run_episodes(trainer.task, act, episodes, seed, device, video)

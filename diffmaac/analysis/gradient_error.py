@@ -23,7 +23,7 @@ from diffmaac.analysis.policy_gradient import (
     most_chunks,
 )
 from diffmaac.analysis.settings import OF_A_RUN, OF_A_TASK, GradientErrorSettings
-from diffmaac.dynamics import AbstractDynamics, true_dynamics
+from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
 from diffmaac.errors import SettingError, TaskError
 from diffmaac.files import write_table
 from diffmaac.keywords import GradientErrorKeywords
@@ -116,9 +116,8 @@ def of_run(run: Path, settings: GradientErrorSettings, progress: bool = False) -
     """Errors and bounds of a run, learned against true dynamics. Raises SettingError where it has no model."""
     horizons, dynamics = sorted(set(settings.horizons)), settings.dynamics
     trainer = Trainer.load(run)
-    if "learned" in dynamics:
-        trainer.fitted_model("Give dynamics=true.")
-    parts = run_parts(trainer, "learned" in dynamics, settings.rollout)
+    model = trainer.fitted_model("Give dynamics=true.") if "learned" in dynamics else None
+    parts = run_parts(trainer, model, settings.rollout)
     with _bar("gradient-error", most_chunks(settings.samples, settings.chunk), progress) as advance:
         errors = gradient_errors(parts, horizons, settings.samples, settings.chunk, settings.seed, advance)
     found: Bounds = {}
@@ -132,16 +131,15 @@ def _of(dynamics: Sequence[str], errors: Sequence[GradientError]) -> list[Gradie
     return [error for error in errors if error.dynamics in dynamics]
 
 
-def run_parts(trainer: Trainer, learned: bool, rollout: int) -> Parts:
-    """Policy, critic, model, truth and start states of a run, in float64 on the CPU.
+def run_parts(trainer: Trainer, model: LearnedDynamics | None, rollout: int) -> Parts:
+    """Policy, critic, model (None: without), truth and start states of a run, in float64 on the CPU.
 
     The true critic is that of rollouts of the true dynamics; with rollout=0 the run's own takes its place, so that only
     the dynamics are compared. (Through stiff contacts a gradient over a few more true steps needs very many samples.)
     """
     agent, task = trainer.agent, trainer.task
     dynamics: dict[str, AbstractDynamics] = {"true": true_dynamics(task.system)}
-    if learned:
-        model = trainer.fitted_model("Give dynamics=true.")
+    if model is not None:
         model.network.cpu().double().requires_grad_(False)
         dynamics["learned"] = model
     states = trainer.replay.all().obs_t.cpu().double()

@@ -17,13 +17,14 @@ from torch import Tensor
 from diffmaac import seeding
 from diffmaac.analysis.lqr import LinearQuadraticProblem, riccati
 from diffmaac.analysis.policy_gradient import LEARNED, TRUE, ClosedForm, Parts, gradient
-from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, LinearDynamics, Noise
+from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, LearnedDynamics, LinearDynamics, Noise
 from diffmaac.errors import TaskError
 from diffmaac.nn import Critics, LinearGaussianPolicy
 from diffmaac.objectives import PathwiseNoise, critic_loss, soft_td_target
 from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
 from diffmaac.task import Task
+from diffmaac.training.fit import EnsembleFitter
 from diffmaac.typed import lerp_
 
 MODEL = ModelSettings(members=5, model_hidden=[64, 64], model_epochs=100)
@@ -77,6 +78,7 @@ class Study:
     """The problem, its policy, and their closed forms."""
 
     task: Task
+    system: LinearSystem
     problem: LinearQuadraticProblem
     gain: np.ndarray
     settings: StudySettings
@@ -98,7 +100,7 @@ class Study:
         problem = LinearQuadraticProblem(
             A, B, Q, R, start=stationary, action_noise=noise, process_noise=process, gamma=settings.gamma
         )
-        return cls(task, problem, gain, settings)
+        return cls(task, task.system, problem, gain, settings)
 
     def policy(self) -> LinearGaussianPolicy:
         std = torch.full((self.problem.B.shape[1],), self.settings.action_std, dtype=torch.float64)
@@ -160,8 +162,7 @@ class Study:
 
     def truth(self) -> LinearDynamics:
         """The true dynamics, process noise included."""
-        assert isinstance(self.task.system, LinearSystem)
-        return LinearDynamics(self.task.system, np.full(len(self.problem.A), self.settings.process_std))
+        return LinearDynamics(self.system, np.full(len(self.problem.A), self.settings.process_std))
 
     def _truth(self) -> Parts:
         exact = QuadraticCritic(self.problem, self.gain)
@@ -186,19 +187,14 @@ class Study:
         obs = self.start(count, generator)
         noise = torch.randn(count, policy.action_size, generator=generator, dtype=torch.float64)
         action, _ = policy.sample(obs, noise)
-        step_noise = truth.sample_noise(count, generator)
-        return (
-            obs,
-            action,
-            truth.step(obs, action, step_noise and step_noise._replace(gaussian=step_noise.gaussian.double())),
-        )
+        return obs, action, truth.step(obs, action, truth.sample_noise(count, generator, torch.float64))
 
     def _fit_model(self, data: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> LearnedDynamics:
-        model = LearnedDynamics(len(self.problem.A), self.problem.B.shape[1], MODEL, generator)
+        states, actions = self.problem.B.shape
+        network = GaussianEnsemble(states, actions, MODEL.members, MODEL.model_hidden, generator)
         obs, action, obs_tp1 = (x.float() for x in data)
-        model.fit(obs, action, obs_tp1, generator)
-        model.network.double().requires_grad_(False)
-        return model
+        EnsembleFitter(network, MODEL).fit(obs, action, obs_tp1, generator)
+        return LearnedDynamics(network.double().requires_grad_(False))
 
     def _fit_critic(self, data: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Critics:
         """Temporal differences of the fixed policy, by the objectives that training uses."""

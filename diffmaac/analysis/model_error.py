@@ -25,7 +25,7 @@ from diffmaac.provenance import versions
 from diffmaac.result import Result, Table
 from diffmaac.runs.layout import FIGURES
 from diffmaac.settings import build
-from diffmaac.dynamics import held_out_rows
+from diffmaac.training.fit import held_out_rows
 from diffmaac.training.trainer import Trainer
 
 

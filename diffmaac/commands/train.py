@@ -43,7 +43,7 @@ def command(words: Words = None) -> None:
     else:  # before torch is loaded, so that a mistake is answered at once
         check_settings({**(read_file(settings["config"]) if "config" in settings else {}), **_without_config(settings)})
 
-    from diffmaac.training.session import complete, prepare
+    from diffmaac.session import complete, prepare
 
     trainer = prepare(None, settings)
     typer.echo(f"run directory: {trainer.folder}", err=True)

@@ -3,18 +3,7 @@
 from diffmaac.dynamics.base import AbstractDynamics as AbstractDynamics
 from diffmaac.dynamics.base import Noise as Noise
 from diffmaac.dynamics.ensemble import GaussianEnsemble as GaussianEnsemble
-from diffmaac.dynamics.learned import (
-    AbstractFittable as AbstractFittable,
-)
-from diffmaac.dynamics.learned import (
-    FitReport as FitReport,
-)
-from diffmaac.dynamics.learned import (
-    LearnedDynamics as LearnedDynamics,
-)
-from diffmaac.dynamics.learned import (
-    held_out_rows as held_out_rows,
-)
+from diffmaac.dynamics.learned import LearnedDynamics as LearnedDynamics
 from diffmaac.dynamics.linear import LinearDynamics as LinearDynamics
 from diffmaac.dynamics.mixed import MixedDynamics as MixedDynamics
 from diffmaac.dynamics.true import true_dynamics as true_dynamics

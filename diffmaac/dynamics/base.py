@@ -38,8 +38,11 @@ class AbstractDynamics(abc.ABC):
         """Whether a transition draws noise."""
 
     @abc.abstractmethod
-    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
-        """Noise for one `step` of a batch; None where the transition is deterministic."""
+    def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Noise | None:
+        """Noise for one `step` of a batch; None where the transition is deterministic.
+
+        It is drawn in float32 and then converted, so that every `dtype` gets the same numbers.
+        """
 
     @abc.abstractmethod
     def infer_noise(

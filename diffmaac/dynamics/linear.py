@@ -29,11 +29,11 @@ class LinearDynamics(AbstractDynamics):
     def stochastic(self) -> bool:
         return self._std is not None
 
-    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
+    def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Noise | None:
         if self._std is None:
             return None
         gaussian = torch.randn(batch, len(self._A), generator=generator, device=generator.device)
-        return Noise(torch.zeros(batch, dtype=torch.long, device=generator.device), gaussian)
+        return Noise(torch.zeros(batch, dtype=torch.long, device=generator.device), gaussian.to(dtype))
 
     def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> Noise | None:
         drawn = self.sample_noise(len(obs), generator)

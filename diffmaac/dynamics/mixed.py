@@ -35,9 +35,9 @@ class MixedDynamics(AbstractDynamics):
     def stochastic(self) -> bool:
         return self.values.stochastic or self.derivatives.stochastic
 
-    def sample_noise(self, batch: int, generator: torch.Generator) -> Noise | None:
-        drawn = (part.sample_noise(batch, generator) for part in (self.values, self.derivatives) if part.stochastic)
-        return next(drawn, None)
+    def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Noise | None:
+        parts = (part for part in (self.values, self.derivatives) if part.stochastic)
+        return next((part.sample_noise(batch, generator, dtype) for part in parts), None)
 
     def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> Noise | None:
         """That of the part that draws noise: it tells at which of its derivatives the transition was seen."""

@@ -36,7 +36,7 @@ class MjxDynamics(AbstractDynamics):
     def stochastic(self) -> bool:
         return False
 
-    def sample_noise(self, batch: int, generator: torch.Generator) -> None:
+    def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> None:
         return None
 
     def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> None:

@@ -9,6 +9,9 @@ from diffmaac.objectives.loop import (
 from diffmaac.objectives.loop import (
     lower_bound as lower_bound,
 )
+from diffmaac.objectives.loop import (
+    soft_value as soft_value,
+)
 from diffmaac.objectives.pathwise import (
     PathwiseNoise as PathwiseNoise,
 )
@@ -47,6 +50,9 @@ from diffmaac.objectives.svg import (
 )
 from diffmaac.objectives.td import (
     critic_loss as critic_loss,
+)
+from diffmaac.objectives.td import (
+    soft_actor_loss as soft_actor_loss,
 )
 from diffmaac.objectives.td import (
     soft_td_target as soft_td_target,

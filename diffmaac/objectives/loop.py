@@ -1,4 +1,4 @@
-"""What every objective of a policy is made of: the closed loop of policy and dynamics, what it earns, the critics."""
+"""What objectives of a policy are made of: the closed loop of policy and dynamics, what it earns, the critics."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from diffmaac.types import QFunction, Reward
 
 
 class ClosedLoop(NamedTuple):
-    """A policy that acts in `dynamics` (None where no step is taken), its reward, and the value of what comes after."""
+    """A policy that acts in `dynamics`, its reward, and the value of what comes after."""
 
     policy: AbstractPolicy
     critics: QFunction
-    dynamics: AbstractDynamics | None
+    dynamics: AbstractDynamics
     reward: Reward
     discount: Callable[[Tensor], Tensor]
     """``discount(obs_tp1)``: gamma, or 0 where the episode has terminated."""
@@ -34,6 +34,18 @@ def lower_bound(q: Float[Tensor, "critics *batch"]) -> Float[Tensor, "*batch"]:
         return q.amin(0)
     pairs = [q[i : i + 2].amin(0) for i in range(0, critics, 2)]
     return torch.stack(pairs).mean(0)
+
+
+def soft_value(
+    policy: AbstractPolicy,
+    critics: QFunction,
+    obs_t: Float[Tensor, "batch obs"],
+    noise_t: Float[Tensor, "batch action"],
+    alpha: Float[Tensor, ""],
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """``min_i Q_i(s_t, a_t) - alpha log pi(a_t|s_t)``, a_t reparameterised by the noise; and that log density."""
+    action_t, log_prob_t = policy.sample(obs_t, noise_t)
+    return lower_bound(critics(obs_t, action_t)) - alpha * log_prob_t, log_prob_t
 
 
 def flat_gradient(loss: Float[Tensor, ""], policy: AbstractPolicy) -> Float[Tensor, " parameters"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics, Noise
-from diffmaac.objectives.loop import ClosedLoop, lower_bound
+from diffmaac.objectives.loop import ClosedLoop, soft_value
 from diffmaac.typed import as_function, vector_norm
 
 
@@ -19,13 +19,17 @@ class PathwiseNoise(NamedTuple):
 
 
 def sample_pathwise_noise(
-    dynamics: AbstractDynamics | None, horizon: int, batch: int, action_size: int, generator: torch.Generator
+    dynamics: AbstractDynamics,
+    horizon: int,
+    batch: int,
+    action_size: int,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
 ) -> PathwiseNoise:
-    """Noise for `pathwise_loss` over `horizon` steps; `dynamics` may be None where the horizon is 0."""
+    """Noise for `pathwise_loss` over `horizon` steps, drawn in float32 and then converted."""
     policy = torch.randn(horizon + 1, batch, action_size, generator=generator, device=generator.device)
-    if dynamics is None:
-        return PathwiseNoise(policy, ())
-    return PathwiseNoise(policy, tuple(dynamics.sample_noise(batch, generator) for _ in range(horizon)))
+    steps = tuple(dynamics.sample_noise(batch, generator, dtype) for _ in range(horizon))
+    return PathwiseNoise(policy.to(dtype), steps)
 
 
 class _ClipAdjoint(torch.autograd.Function):
@@ -69,7 +73,7 @@ def pathwise_loss(
                  + gamma^H (min_i Q_i(s_H, a_H) - alpha log pi(a_H|s_H)) ]
 
     with s_{h+1} = f(s_h, a_h, noise) and a_h reparameterised, so that its gradient flows through policy, dynamics,
-    reward and critic. H is the number of dynamics noises; with H = 0 this is SAC's actor loss, bit for bit.
+    reward and critic. H is the number of dynamics noises; with H = 0 this is `soft_actor_loss`, bit for bit.
     `loop.discount` is 0 where the episode has terminated. With `adjoint_clip` > 0 the gradient that flows back into
     each s_{h+1} goes through `clip_adjoint`; the value is the same.
 
@@ -79,17 +83,16 @@ def pathwise_loss(
     horizon = len(noise.dynamics)
     total = torch.zeros_like(obs_t[..., 0])
     weight = torch.ones_like(total)
-    log_prob_t = None
-    for h in range(horizon + 1):
+    log_probs = []
+    for h in range(horizon):
         action_t, log_prob = policy.sample(obs_t, noise.policy[h])
-        log_prob_t = log_prob.detach() if log_prob_t is None else log_prob_t
-        if h == horizon or dynamics is None:
-            total = total + weight * (lower_bound(critics(obs_t, action_t)) - alpha * log_prob)
-            break
+        log_probs.append(log_prob)
         total = total + weight * (reward(obs_t, action_t) - alpha * log_prob)
         obs_t = dynamics.step(obs_t, action_t, noise.dynamics[h])
         if adjoint_clip > 0:
             obs_t = clip_adjoint(obs_t, adjoint_clip)
         weight = weight * discount(obs_t)
-    assert log_prob_t is not None
-    return -total.mean(), {"log_prob_t": log_prob_t}
+    value, log_prob = soft_value(policy, critics, obs_t, noise.policy[horizon], alpha)
+    log_probs.append(log_prob)
+    total = total + weight * value
+    return -total.mean(), {"log_prob_t": log_probs[0].detach()}

@@ -26,14 +26,19 @@ class SteveNoise(NamedTuple):
 
 
 def sample_steve_noise(
-    dynamics: AbstractDynamics, horizon: int, batch: int, sizes: tuple[int, int], generator: torch.Generator
+    dynamics: AbstractDynamics,
+    horizon: int,
+    batch: int,
+    sizes: tuple[int, int],
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
 ) -> SteveNoise:
-    """Noise for `steve_candidates`; sizes = (obs size, action size)."""
-    policy = torch.randn(horizon + 1, batch, sizes[1], generator=generator, device=generator.device)
+    """Noise for `steve_candidates`, drawn in float32 and then converted; sizes = (obs size, action size)."""
+    policy = torch.randn(horizon + 1, batch, sizes[1], generator=generator, device=generator.device).to(dtype)
     shape = (horizon, dynamics.members, batch, sizes[0])
     if not dynamics.stochastic:
-        return SteveNoise(policy, torch.zeros(shape, device=generator.device))
-    return SteveNoise(policy, torch.randn(shape, generator=generator, device=generator.device))
+        return SteveNoise(policy, torch.zeros(shape, device=generator.device, dtype=dtype))
+    return SteveNoise(policy, torch.randn(shape, generator=generator, device=generator.device).to(dtype))
 
 
 def steve_candidates(
@@ -51,7 +56,6 @@ def steve_candidates(
     `loop.critics` are the target critics.
     """
     policy, target_critics, dynamics, reward, discount = loop
-    assert dynamics is not None
     members = dynamics.members
     obs = transition.obs_tp1.expand(members, -1, -1)
     value = transition.reward_t.expand(members, -1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffmaac.dynamics.base import Noise
 from diffmaac.nn import AbstractPolicy
-from diffmaac.objectives.loop import ClosedLoop, lower_bound
+from diffmaac.objectives.loop import ClosedLoop, soft_value
 from diffmaac.objectives.pathwise import clip_adjoint
 from diffmaac.types import Transition
 
@@ -22,7 +22,6 @@ class SvgNoise(NamedTuple):
 
 def infer_svg_noise(loop: ClosedLoop, transition: Transition, generator: torch.Generator) -> SvgNoise:
     """The noise with which the dynamics gives the transition that was seen; draws members and a_tp1's noise."""
-    assert loop.dynamics is not None
     obs_t, action_t = transition.obs_t, transition.action_t
     fresh = torch.randn(action_t.shape, generator=generator, device=generator.device)
     with torch.no_grad():
@@ -64,7 +63,6 @@ def svg_loss(
     Returns the loss and {"importance": the mean weight, 1 where the policy would have acted as was acted}.
     """
     policy, critics, dynamics, reward, discount = loop
-    assert dynamics is not None
     obs_t = transition.obs_t
     with torch.no_grad():
         eta = policy.infer_noise(obs_t, transition.action_t)
@@ -73,7 +71,6 @@ def svg_loss(
     obs_tp1 = dynamics.step(obs_t, action_t, noise.dynamics)
     if adjoint_clip > 0:
         obs_tp1 = clip_adjoint(obs_tp1, adjoint_clip)
-    action_tp1, log_prob_tp1 = frozen_policy.sample(obs_tp1, noise.policy_tp1)
-    value_tp1 = lower_bound(critics(obs_tp1, action_tp1)) - alpha * log_prob_tp1
+    value_tp1, _ = soft_value(frozen_policy, critics, obs_tp1, noise.policy_tp1, alpha)
     value_t = reward(obs_t, action_t) - alpha * log_prob_t + discount(obs_tp1) * value_tp1
     return -(weight * value_t).mean(), {"importance": weight.mean()}

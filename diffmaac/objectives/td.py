@@ -1,9 +1,11 @@
-"""Soft temporal differences: the critic's target and loss, and the temperature's loss (Haarnoja et al. 2018)."""
+"""Soft temporal differences: the losses of critic, actor and temperature (Haarnoja et al. 2018), without dynamics."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-from diffmaac.objectives.loop import lower_bound
+from diffmaac.nn import AbstractPolicy
+from diffmaac.objectives.loop import lower_bound, soft_value
+from diffmaac.types import QFunction
 
 
 def soft_td_target(
@@ -23,6 +25,21 @@ def critic_loss(
     """``1/2 sum_i mean (Q_i(s_t, a_t) - target_t)^2``: each critic's own regression, added up."""
     loss = 0.5 * (q_t - target_t).square().mean(1).sum()
     return loss, {"q": q_t.detach().mean()}
+
+
+def soft_actor_loss(
+    policy: AbstractPolicy,
+    critics: QFunction,
+    obs_t: Float[Tensor, "batch obs"],
+    noise_t: Float[Tensor, "batch action"],
+    alpha: Float[Tensor, ""],
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """``mean(alpha log pi(a_t|s_t) - min_i Q_i(s_t, a_t))``, SAC's (arXiv 1812.05905, eq. 9).
+
+    Returns the loss and {"log_prob_t": (batch) log density of the action, detached}, as `pathwise_loss` does.
+    """
+    value_t, log_prob_t = soft_value(policy, critics, obs_t, noise_t, alpha)
+    return -value_t.mean(), {"log_prob_t": log_prob_t.detach()}
 
 
 def temperature_loss(

@@ -32,9 +32,7 @@ class CrossEntropyPlanner:
     """
 
     def __init__(self, loop: ClosedLoop, settings: PlanSettings, generator: torch.Generator):
-        if loop.dynamics is None:
-            raise ValueError("a planner needs dynamics, got None.")
-        self._loop, self._dynamics, self._settings, self._generator = loop, loop.dynamics, settings, generator
+        self._loop, self._settings, self._generator = loop, settings, generator
         self._plan: Tensor | None = None
         self.diverged = 0
 
@@ -100,14 +98,14 @@ class CrossEntropyPlanner:
         self, state: Tensor, action: Tensor, noise: Noise | None, alive: Bool[Tensor, " samples"]
     ) -> tuple[Tensor, Bool[Tensor, " samples"]]:
         """The next states and which are still alive; one that diverges stays where it was."""
-        after = _step_each(self._dynamics, state, action, noise)
+        after = _step_each(self._loop.dynamics, state, action, noise)
         finite = torch.isfinite(after).all(1)
         return torch.where(finite[:, None], after, state), alive & finite
 
     def _members_drawn(self, batch: int) -> tuple[Noise | None, ...]:
         """For each step a member for each state, the same for all its candidates; no Gaussian noise."""
         repeats = self._settings.candidates
-        drawn = (self._dynamics.sample_noise(batch, self._generator) for _ in range(self._settings.plan_horizon))
+        drawn = (self._loop.dynamics.sample_noise(batch, self._generator) for _ in range(self._settings.plan_horizon))
         quiet = (n and n._replace(gaussian=torch.zeros_like(n.gaussian)) for n in drawn)
         return tuple(n and Noise(*(column.repeat_interleave(repeats, 0) for column in n)) for n in quiet)
 

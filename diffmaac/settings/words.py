@@ -10,7 +10,6 @@ from diffmaac.errors import SettingError
 from diffmaac.settings.convert import build
 from diffmaac.settings.schema import GROUPS
 
-
 Command = TypeVar("Command")
 
 
@@ -31,7 +30,7 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_command(cls: type[Command], words: Iterable[str]) -> Command:
-    """The settings of a command or script, a dataclass of `setting` fields, from its words. Raises as `convert` does."""
+    """The settings of a command or script, a dataclass of `setting` fields, from words. Raises as `convert` does."""
     return build(cls, parse_words(words))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic
-from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, MixedDynamics, held_out_rows, true_dynamics
+from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, LearnedDynamics, MixedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import jacobian_errors, summary
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.replay import Replay, concatenate
@@ -24,6 +24,7 @@ from diffmaac.settings import Settings, flatten, uses_dynamics
 from diffmaac.task import Task
 from diffmaac.training.agent import check_task
 from diffmaac.training.evaluation import Evaluation, run_episodes
+from diffmaac.training.fit import EnsembleFitter, held_out_rows
 from diffmaac.training.machine import check_device
 from diffmaac.training.progress import Means, ProgressLine, Stopwatch
 from diffmaac.types import Transition
@@ -44,13 +45,14 @@ class Trainer:
         streams = ("init", "agent", "model", "imagine", "batch", "explore")
         self._generators = {name: seeding.torch_generator(seed, name, device) for name in streams}
         self.model, self.dynamics = _make_dynamics(task, settings, self._generators["init"])
+        self.fitter = None if self.model is None else EnsembleFitter(self.model.network, settings.model)
         self.agent = ActorCritic(
             task, settings.agent, self.dynamics, self._generators["init"], self._generators["agent"]
         )
         data = settings.data
         self.replay = Replay(settings.run.steps, task.obs_size, task.action_size, device)
-        self._mixed = data.data == "mixed" and self.dynamics is not None
-        capacity = data.imagined_states * data.imagined_keep if self._mixed else 1
+        self._imagination = self.dynamics if data.data == "mixed" else None
+        capacity = 1 if self._imagination is None else data.imagined_states * data.imagined_keep
         self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
         episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
         self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
@@ -127,8 +129,8 @@ class Trainer:
             "generators": {name: g.get_state() for name, g in self._generators.items()},
             "seconds": self._seconds,
         }
-        if self.model is not None:
-            state["dynamics"] = self.model.state_dict()
+        if self.fitter is not None:
+            state["dynamics"] = self.fitter.state_dict()
         checkpoint.save(self.folder / CHECKPOINT, self.step, state)
         self._saved_step = self.step
 
@@ -162,19 +164,19 @@ class Trainer:
         for name, generator in self._generators.items():
             generator.set_state(state["generators"][name])
         self._seconds = state["seconds"]
-        if self.model is not None:
-            self.model.load_state_dict(state["dynamics"])
+        if self.fitter is not None:
+            self.fitter.load_state_dict(state["dynamics"])
 
     def _advance(self) -> None:
         """One environment step, and the learning that belongs to it."""
         data, past = self.settings.data, self.step - self.settings.data.random_steps
         if past >= 0:
-            if self.model is not None and past % self.settings.model.model_every == 0:
+            if self.fitter is not None and past % self.settings.model.model_every == 0:
                 with self._watch.section("model"):
-                    self._fit(self.model)
-            if self._mixed and past % data.imagine_every == 0:
+                    self._fit(self.fitter)
+            if self._imagination is not None and past % data.imagine_every == 0:
                 with self._watch.section("imagination"):
-                    self._imagine()
+                    self._imagine(self._imagination)
         with self._watch.section("environment"):
             self._collect()
         if past >= 0:
@@ -207,20 +209,19 @@ class Trainer:
         # At the action as it is stored: of one rounded onto the border SVG can infer no other noise later.
         return action, self.agent.policy.log_prob(obs, action)
 
-    def _fit(self, dynamics: LearnedDynamics) -> None:
+    def _fit(self, fitter: EnsembleFitter) -> None:
         real = self.replay.all()
-        report = dynamics.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"])
+        report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"])
         self._means.add(
             {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
         )
 
-    def _imagine(self) -> None:
-        assert self.dynamics is not None
+    def _imagine(self, dynamics: AbstractDynamics) -> None:
         data, generator = self.settings.data, self._generators["imagine"]
         length = self._rollout_length()
         start = self.replay.sample(max(1, data.imagined_states // length), generator).obs_t
         gamma = self.settings.agent.gamma
-        self.imagined.add(imagine(self.agent.policy, self.dynamics, self.task, start, length, gamma, generator))
+        self.imagined.add(imagine(self.agent.policy, dynamics, self.task, start, length, gamma, generator))
 
     def _rollout_length(self) -> int:
         """Grows linearly between the two ends of the ramp (Janner et al. 2019, MBPO, appendix C)."""
@@ -238,7 +239,7 @@ class Trainer:
 
     def _sample(self, batch: int) -> Transition:
         generator = self._generators["batch"]
-        if not self._mixed:
+        if self._imagination is None:
             return self.replay.sample(batch, generator)
         real = round(self.settings.data.real_ratio * batch)
         parts = ((self.replay, real), (self.imagined, batch - real))
@@ -284,7 +285,8 @@ def _make_dynamics(
         return None, None
     if settings.run.dynamics == "true":
         return None, true_dynamics(task.system)
-    model = LearnedDynamics(task.obs_size, task.action_size, settings.model, init)
+    members, hidden = settings.model.members, settings.model.model_hidden
+    model = LearnedDynamics(GaussianEnsemble(task.obs_size, task.action_size, members, hidden, init))
     if settings.run.dynamics == "learned":
         return model, model
     truth = true_dynamics(task.system)

@@ -38,10 +38,8 @@ def transition():
     return Transition(obs, action, rewards, torch.full_like(rewards, 0.9), obs + 0.1, torch.zeros_like(rewards))
 
 
-def noise_in_double(dynamics, horizon):
-    noise = sample_pathwise_noise(dynamics, horizon, BATCH, ACTION, generator(3))
-    steps = tuple(n and n._replace(gaussian=n.gaussian.double()) for n in noise.dynamics)
-    return noise._replace(policy=noise.policy.double(), dynamics=steps)
+def common_noise(dynamics, horizon):
+    return sample_pathwise_noise(dynamics, horizon, BATCH, ACTION, generator(3), torch.float64)
 
 
 def two_steps(policy, step, obs, noise):

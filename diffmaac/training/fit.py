@@ -1,0 +1,116 @@
+"""How an ensemble is fitted to transitions: maximum likelihood, early stopping on those held out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from diffmaac.dynamics import GaussianEnsemble
+from diffmaac.errors import DivergenceError
+from diffmaac.nn import restore_optimizer
+from diffmaac.settings import ModelSettings
+
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it modulo 1 spread evenly: whether transition i is held out depends on i alone, in every fit."""
+ADAM_BETAS = (0.9, 0.99)
+"""A shorter memory of squared gradients than torch's 0.999: when the data move on, the first batches' large gradients
+would otherwise hold the step size down for a thousand steps."""
+EPOCH_BATCHES = 20
+"""Fewest gradient steps between two looks at the held-out error; small data are passed over several times for it."""
+IMPROVEMENT = 0.01
+"""Relative fall of the held-out error that counts as an improvement (Janner et al. 2019, MBPO, reference code)."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did: epochs, and the held-out mean squared error in normalised units, best of each member averaged."""
+
+    epochs: int
+    held_out_mse: float
+
+
+class EnsembleFitter:
+    """Fits an ensemble again and again as data come in, each time from the weights and moments of the last."""
+
+    def __init__(self, network: GaussianEnsemble, settings: ModelSettings):
+        self.network, self.settings = network, settings
+        weights = list(network.net.weights)
+        others = [x for x in network.parameters() if all(x is not weight for weight in weights)]
+        groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others}]
+        self._optimizer = torch.optim.Adam(groups, settings.model_lr, betas=ADAM_BETAS, fused=True)
+
+    def fit(
+        self,
+        obs_t: Float[Tensor, "n obs"],
+        action_t: Float[Tensor, "n action"],
+        obs_tp1: Float[Tensor, "n obs"],
+        generator: torch.Generator,
+    ) -> FitReport:
+        """Maximum likelihood on a bootstrap sample for each member, until the held-out error stops falling.
+
+        The transitions stand in the order in which they were collected. Each member ends with the weights of its own
+        best epoch; the bounds of the variance, which all share, end with the last. Raises DivergenceError where the
+        loss is not finite.
+        """
+        x, y = torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
+        held_out = held_out_rows(len(x), self.settings.validation).to(x.device)
+        x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
+        self.network.fit_normaliser(x_train, y_train)
+        n, size = len(x_train), self.settings.model_batch_size
+        bootstrap = torch.randint(n, (self.network.members, n), generator=generator, device=x.device)
+        bootstrap = bootstrap.repeat(1, -(-EPOCH_BATCHES * size // n) if n < EPOCH_BATCHES * size else 1)
+        best = self._held_out_mse(x_test, y_test)
+        best_weights = [p.detach().clone() for p in self.network.net.parameters()]
+        waited, epoch = 0, 0
+        while epoch < self.settings.model_epochs and waited < self.settings.model_patience:
+            for batch in _batches(bootstrap, size, generator):
+                self._descend(x_train[batch], y_train[batch])
+            epoch += 1
+            mse = self._held_out_mse(x_test, y_test)
+            improved = mse < (1 - IMPROVEMENT) * best
+            best = torch.where(improved, mse, best)
+            for saved, p in zip(best_weights, self.network.net.parameters(), strict=True):
+                saved[improved] = p.detach()[improved]
+            waited = 0 if improved.any() else waited + 1
+        with torch.no_grad():
+            for saved, p in zip(best_weights, self.network.net.parameters(), strict=True):
+                p.copy_(saved)
+        return FitReport(epoch, float(best.mean()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, normaliser and optimiser, as a tree that `checkpoint.save` writes."""
+        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`; step size and weight decay are those of the settings."""
+        self.network.load_state_dict(state["network"])
+        restore_optimizer(self._optimizer, state["optimizer"])
+
+    def _descend(self, x: Tensor, y: Tensor) -> None:
+        loss = self.network.loss(x, y)
+        if not torch.isfinite(loss):
+            raise DivergenceError("the loss of the learned dynamics is not finite. Try a smaller model_lr.")
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+
+    @torch.no_grad()
+    def _held_out_mse(self, x: Tensor, y: Tensor) -> Float[Tensor, " members"]:
+        mean, _ = self.network(x.expand(self.network.members, -1, -1))
+        target = (y - self.network.y_mean) / self.network.y_std
+        return (mean - target).square().mean((1, 2))
+
+
+def held_out_rows(count: int, share: float) -> Bool[Tensor, " count"]:
+    """Which of `count` transitions, in the order in which they were collected, no fit trains on."""
+    return (torch.arange(count, dtype=torch.float64) * GOLDEN_RATIO) % 1.0 < share
+
+
+def _batches(bootstrap: Int[Tensor, "members n"], size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One epoch: (members, size) indices, each member's bootstrap sample in an order of its own."""
+    keys = torch.rand(bootstrap.shape, generator=generator, device=bootstrap.device)
+    shuffled = bootstrap.gather(1, keys.argsort(1))
+    yield from shuffled.split(size, dim=1)
