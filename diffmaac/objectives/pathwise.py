@@ -83,7 +83,7 @@ def pathwise_loss(
     horizon = len(noise.dynamics)
     total = torch.zeros_like(obs_t[..., 0])
     weight = torch.ones_like(total)
-    log_probs = []
+    log_probs: list[Tensor] = []
     for h in range(horizon):
         action_t, log_prob = policy.sample(obs_t, noise.policy[h])
         log_probs.append(log_prob)
