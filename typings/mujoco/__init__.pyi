@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, SupportsIndex, SupportsInt
 
 import numpy as np
-from mujoco import rollout as rollout
 from numpy.typing import ArrayLike, NDArray
 
 _Floats = NDArray[np.float64]
