@@ -31,9 +31,8 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/pyright
 
 physics: $(INSTALLED) ## measure the gradients of the README again: exactness, time, memory (an hour)
-	$(BIN)/python benchmarks/gradients.py
-	$(BIN)/python benchmarks/cube_toss.py
-	$(BIN)/python benchmarks/physics_gradient.py
+	$(BIN)/python benchmarks/physics_exactness.py
+	$(BIN)/python benchmarks/physics_speed.py
 
 format: $(INSTALLED) ## mend style
 	$(BIN)/ruff check --fix .

@@ -21,9 +21,10 @@ from diffmaac.commands import (
     reproduce,
     train,
 )
-from diffmaac.errors import DiffmaacError
+from diffmaac.errors import DiffmaacError, exit_on_error
 from diffmaac.provenance import version
 
+HINT = "`diffmaac --help` lists the commands, `diffmaac COMMAND --help` their words."
 app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 for name, module in {
     "train": train,
@@ -84,25 +85,16 @@ def main(arguments: Iterable[str] | None = None) -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with _log_shown():
+    with _log_shown(), exit_on_error():
+        try:
             code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except typer.TyperException as error:
-        _fail(f"{str(error).rstrip('.')}. `diffmaac --help` lists the commands, `diffmaac COMMAND --help` their words.")
-    except DiffmaacError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror}.")
-    except typer.Abort:
-        sys.exit(130)
-
-
-def _fail(message: str) -> None:
-    line = " ".join(message.split())
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    typer.echo(f"diffmaac: {printable}", err=True)
-    sys.exit(2)
+        except typer.Abort:
+            sys.exit(130)
+        except typer.TyperException as error:
+            raise DiffmaacError(f"{str(error).rstrip('.')}. {HINT}") from error
+        except OSError as error:
+            raise DiffmaacError(f"{error.filename or 'a file'} cannot be used: {error.strerror}.") from error
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Failures that have a name. Each message says what was given, what is allowed and what to do."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LONGEST_NAME = 80
 """Characters of a name that are shown; longer ones are cut."""
@@ -35,3 +37,19 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {what} '{text}'.{hint} There are: {', '.join(names)}."
+
+
+def one_line(error: BaseException) -> str:
+    """A message on one line of printable characters: those of a terminal's own commands are written out."""
+    line = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """For programs: a DiffmaacError becomes one line on standard error and exit code 2, as on the command line."""
+    try:
+        yield
+    except DiffmaacError as error:
+        sys.stderr.write(f"diffmaac: {one_line(error)}\n")
+        sys.exit(2)

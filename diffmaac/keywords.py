@@ -309,11 +309,20 @@ class ModelErrorKeywords(TypedDict, total=False):
     steps: int
     """steps of the open-loop prediction [between 1 and 1,000]; default 20"""
 
+    episodes: int
+    """real episodes whose reward a step is compared with that of imagined ones [between 1 and 1,000]; default 8"""
+
+    copies: int
+    """imagined episodes from each of their start states [between 1 and 100]; default 8"""
+
+    episode_steps: int
+    """steps of these episodes, at most the task's own [between 1 and 1,000,000]; default 300"""
+
     seed: int
-    """seed of the actions' noise [between 0 and 2,147,483,647]; default 0"""
+    """seed of start states and of the actions' noise [between 0 and 2,147,483,647]; default 0"""
 
     out: str | PathLike[str]
-    """directory for model_error.csv and the figures; default: RUN/figures; default empty"""
+    """directory for the tables and the figures; default: RUN/figures; default empty"""
 
 
 class ReportKeywords(TypedDict, total=False):

@@ -277,12 +277,17 @@ def short_run(tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_model_error_command(short_run, capsys) -> None:
-    cli.app(["model-error", str(short_run), "states=32", "steps=5"], standalone_mode=False)
+    words = ["states=32", "steps=5", "episodes=2", "copies=3", "episode_steps=10"]
+    cli.app(["model-error", str(short_run), *words], standalone_mode=False)
     out = capsys.readouterr().out
     assert "ensemble" in out and "Calibration" in out and "Open loop" in out
+    assert "over 10 steps, the policy's mode" in out and "2 real episodes" in out and "in 6 imagined ones" in out
     rows = read_table(short_run / "figures" / "model_error.csv")
     assert [row["member"] for row in rows] == ["0", "1", "2", "3", "4", "ensemble"]
     assert all(math.isfinite(float(row["absolute"])) for row in rows)
+    rows = read_table(short_run / "figures" / "imagined_return.csv")
+    assert [row["actions"] for row in rows] == ["mode", "sampled"] and {row["diverged"] for row in rows} == {"0"}
+    assert all(math.isfinite(float(row[name])) for row in rows for name in ("real", "imagined", "imagined_std"))
     for name in ("jacobian_error.png", "open_loop_error.png"):
         assert (short_run / "figures" / name).stat().st_size > 5_000
 
@@ -305,7 +310,7 @@ def test_gradient_error_of_a_run(short_run, tmp_path, capsys, rollout: int) -> N
 
 
 def test_a_run_without_entropy_is_measured_without(tmp_path) -> None:
-    """Its directory's name may hold an equals sign, as those that `benchmarks/branch.py` makes."""
+    """Its directory's name may hold an equals sign, as those that docs/results/inquiries/branch.py makes."""
     words = {**TINY, "env": "double_integrator", "entropy": False, "steps": 60}
     run = diffmaac.train(**words, out=str(tmp_path / "entropy=false"), progress=False).path
     assert run_parts(Trainer.load(run), None, rollout=0).alpha == 0

@@ -83,14 +83,14 @@ def bounds(
     errors, growths = [], []
     for t in range(longest):
         repeated = _repeat(noise.dynamics[t], start.shape[1])
-        found = jacobian(lambda s, a, n=repeated: learned.step(s, a, n), *ours[t])
+        modelled = jacobian(lambda s, a, n=repeated: learned.step(s, a, n), *ours[t])
         exact = jacobian(lambda s, a, n=repeated: truth.step(s, a, n), *theirs[t])
-        errors.append(_largest(found - exact))
+        errors.append(_largest(modelled - exact))
         growths.append(_largest(exact))
     rewards = [_gradient_norm(parts.task.reward, *x) for x in theirs]
     widening = [_policy_norm(parts, obs, noise.policy[t]) for t, (obs, _) in enumerate(theirs)]
     sensitivities = _sensitivities(parts, start, noise)
-    found = []
+    results = []
     for horizon in horizons:
         l_pi = max(widening[: horizon + 1])
         growth = max(growths[:horizon], default=0.0) * l_pi
@@ -102,8 +102,8 @@ def bounds(
         c_1 = k * l_pi * (inner + parts.gamma**horizon * l_q * sums[horizon])
         eps_q = _critic_error(parts.critic, true_critic, ours[horizon], theirs[horizon])
         eps_f = max(errors[:horizon], default=0.0)
-        found.append(Bound(horizon, eps_f, eps_q, k, growth, c_1, parts.gamma**horizon * k))
-    return found
+        results.append(Bound(horizon, eps_f, eps_q, k, growth, c_1, parts.gamma**horizon * k))
+    return results
 
 
 def rank_correlation(bound: Sequence[float], error: Sequence[float]) -> float:
@@ -166,9 +166,9 @@ def _gradient_norm(function, obs: Tensor, action: Tensor) -> float:
 
 
 def _critic_error(critic: QFunction, true_critic: QFunction, ours: Visited, theirs: Visited) -> float:
-    found = _gradient(lambda s, a: lower_bound(critic(s, a)), *ours)
+    learned = _gradient(lambda s, a: lower_bound(critic(s, a)), *ours)
     exact = _gradient(lambda s, a: lower_bound(true_critic(s, a)), *theirs)
-    return float((found - exact).norm(dim=-1).max())
+    return float((learned - exact).norm(dim=-1).max())
 
 
 def _largest(matrices: Float[Tensor, "batch rows columns"]) -> float:

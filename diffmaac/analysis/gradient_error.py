@@ -57,14 +57,14 @@ def gradient_error(
     out = Path(settings.out) if settings.out else default
     if settings.out:
         out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
-    errors, found = of_run(Path(run), settings, progress) if run else of_task(settings, progress)
+    errors, bounds_of = of_run(Path(run), settings, progress) if run else of_task(settings, progress)
     out.mkdir(parents=True, exist_ok=True)
-    records = with_bounds(errors, found)
+    records = with_bounds(errors, bounds_of)
     files = [out / "gradient_error.csv", out / "gradient_error.png"]
     made = {"versions": versions("diffmaac", "torch", "mujoco", "jax")}
     write_table(files[0], [{**record, **made} for record in records])
     plots.gradient_error(records, files[1])
-    return Result(errors, _table(errors), notes(errors, found), files=files)
+    return Result(errors, _table(errors), notes(errors, bounds_of), files=files)
 
 
 def _check_subject(run: str, settings: GradientErrorSettings) -> None:
@@ -100,16 +100,16 @@ def of_task(settings: GradientErrorSettings, progress: bool = False) -> tuple[li
         StudySettings(gamma=settings.gamma, process_std=settings.process_std, transitions=settings.transitions),
     )
     errors: list[GradientError] = []
-    found: Bounds = {}
+    bounds_of: Bounds = {}
     s = study.settings
     with _bar(f"gradient-error {settings.env}", settings.seeds, progress) as advance:
         for seed in range(settings.seed, settings.seed + settings.seeds):
             parts = study.parts(dynamics, seed)
             errors += _of(dynamics, gradient_errors(parts, horizons, s.samples, s.chunk, seed))
             if "learned" in dynamics:
-                found[seed] = bounds(parts, horizons, BOUND_SAMPLES, seed)
+                bounds_of[seed] = bounds(parts, horizons, BOUND_SAMPLES, seed)
             advance()
-    return errors, found
+    return errors, bounds_of
 
 
 def of_run(run: Path, settings: GradientErrorSettings, progress: bool = False) -> tuple[list[GradientError], Bounds]:
@@ -120,11 +120,11 @@ def of_run(run: Path, settings: GradientErrorSettings, progress: bool = False) -
     parts = run_parts(trainer, model, settings.rollout)
     with _bar("gradient-error", most_chunks(settings.samples, settings.chunk), progress) as advance:
         errors = gradient_errors(parts, horizons, settings.samples, settings.chunk, settings.seed, advance)
-    found: Bounds = {}
+    bounds_of: Bounds = {}
     if "learned" in dynamics:
         cheap = true_dynamics(trainer.task.system, "finite_difference")
-        found[settings.seed] = bounds(parts, horizons, RUN_BOUND_SAMPLES, settings.seed, cheap)
-    return _of(dynamics, errors), found
+        bounds_of[settings.seed] = bounds(parts, horizons, RUN_BOUND_SAMPLES, settings.seed, cheap)
+    return _of(dynamics, errors), bounds_of
 
 
 def _of(dynamics: Sequence[str], errors: Sequence[GradientError]) -> list[GradientError]:
@@ -195,7 +195,7 @@ def notes(errors: Sequence[GradientError], bounds: Bounds) -> list[str]:
     for horizon in sorted({error.horizon for error in errors if error.not_finite}):
         broken = sum(error.not_finite for error in errors if error.horizon == horizon)
         lines.append(f"H={horizon}: {broken} chunks had a gradient that is not finite; they are left out of the means.")
-    ranks = [rank for seed, found in bounds.items() if (rank := _correlation(errors, seed, found)) is not None]
+    ranks = [rank for seed, same in bounds.items() if (rank := _correlation(errors, seed, same)) is not None]
     if ranks:
         lines.append(
             f"Rank correlation of Lemma 4.1's bound and the error over horizons (learned, objective):"

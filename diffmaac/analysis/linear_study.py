@@ -122,17 +122,17 @@ class Study:
 
     def parts(self, dynamics: Sequence[str], seed: int) -> Parts:
         """Fits what is learned, on data of the policy, and puts it beside the truth."""
-        found: dict[str, AbstractDynamics] = {TRUE: self.truth()}
+        parts: dict[str, AbstractDynamics] = {TRUE: self.truth()}
         data = self._collect(seeding.torch_generator(seed, "data"))
         if LEARNED in dynamics:
-            found[LEARNED] = self._fit_model(data, seeding.torch_generator(seed, "model"))
+            parts[LEARNED] = self._fit_model(data, seeding.torch_generator(seed, "model"))
         exact = QuadraticCritic(self.problem, self.gain)
         return Parts(
             task=self.task,
             policy=self.policy(),
             critic=self._fit_critic(data, seeding.torch_generator(seed, "critic")),
             true_critic=lambda size, generator: exact,
-            dynamics=found,
+            dynamics=parts,
             start=self.start,
             alpha=0.0,
             gamma=self.settings.gamma,
@@ -155,8 +155,8 @@ class Study:
             member = torch.zeros(SOBOL_CHUNK, dtype=torch.long)
             steps = tuple(Noise(member, x) for x in process.split(states, 1)[:horizon])
             noise = PathwiseNoise(policy, steps)
-            found = gradient(parts, parts.dynamics[TRUE], parts.critic, first @ root.T, noise)
-            total = found if index == 0 else total + found
+            estimate = gradient(parts, parts.dynamics[TRUE], parts.critic, first @ root.T, noise)
+            total = estimate if index == 0 else total + estimate
         reference = self.closed_form().objective(horizon)
         return float((total / chunks - reference).norm() / reference.norm())
 

@@ -1,15 +1,19 @@
-"""How accurate is a run's model, and how accurate are its derivatives?"""
+"""How accurate are a run's model and its derivatives, and does the policy exploit it?"""
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac import seeding
 from diffmaac.analysis import plots
+from diffmaac.analysis.imagined_return import MODE, SAMPLED, Episodes, ImaginedReturn, imagined_return
 from diffmaac.analysis.settings import ModelErrorSettings
-from diffmaac.dynamics import true_dynamics
+from diffmaac.dynamics import LearnedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import (
     ENSEMBLE,
     JacobianError,
@@ -28,11 +32,24 @@ from diffmaac.settings import build
 from diffmaac.training.fit import held_out_rows
 from diffmaac.training.trainer import Trainer
 
+LABELS = {MODE: "the policy's mode", SAMPLED: "its sampled actions"}
 
-def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[list[JacobianError]]:
-    """Measures a run's model on held-out real states, as ``diffmaac model-error`` does.
 
-    `words` are that command's settings. The value is eps_f of each member and of the ensemble.
+@dataclass(frozen=True)
+class ModelError:
+    """What was measured of a run's model."""
+
+    derivatives: list[JacobianError]
+    """eps_f of each member and, last, of the ensemble."""
+    predictions: Predictions
+    open_loop: Float[Tensor, "steps members"]
+    """Error of the state after 1, 2, ... steps, in standard deviations."""
+    rewards: list[ImaginedReturn]
+    """What the policy earns in the world and in the model: its mode, and its sampled actions."""
+
+
+def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[ModelError]:
+    """Measures a run's model on held-out real states, as ``diffmaac model-error`` does; `words` are its settings.
 
     Raises SettingError, TaskError or CheckpointError where the run has no model, no truth, or is no run.
     """
@@ -41,21 +58,21 @@ def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[
     model = trainer.fitted_model("Give a run with dynamics=learned.")
     out = Path(settings.out or Path(run) / FIGURES)
     out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
-    model.network.cpu().double().requires_grad_(False)
-    truth = true_dynamics(trainer.task.system, "finite_difference")
     obs, action, obs_tp1 = _held_out(trainer)
+    episodes = Episodes(settings.episodes, settings.copies, min(settings.episode_steps, trainer.task.episode_steps))
+    model.network.cpu().requires_grad_(False)
+    rewards = _rewards(trainer, model, episodes, settings.seed)
+    model.network.double()
+    truth = true_dynamics(trainer.task.system, "finite_difference")
     last = slice(-settings.states, None)
-    errors = jacobian_errors(model, truth, obs[last], action[last])
-    predicted = predictions(model, obs, action, obs_tp1)
-    ahead = open_loop_errors(model, truth, obs[last], _policy_actions(trainer, obs[last], settings))
-    files = [out / name for name in ("model_error.csv", "jacobian_error.png", "open_loop_error.png")]
-    made = {"run": run, "step": trainer.step, "states": len(obs[last]), "versions": versions("diffmaac", "torch")}
-    write_table(files[0], [{**record, **made} for record in _records(errors)])
-    title = f"{trainer.task.name}, {trainer.step:,} environment steps"
-    entries = next(error for error in errors if error.member == ENSEMBLE).entries
-    plots.jacobian_error(entries.numpy(), trainer.task.obs_size, files[1], title)
-    plots.open_loop(ahead.numpy(), trainer.task.dt, files[2], title)
-    return Result(errors, _table(errors), _notes(predicted, ahead, len(obs)), files=files)
+    measured = ModelError(
+        jacobian_errors(model, truth, obs[last], action[last]),
+        predictions(model, obs, action, obs_tp1),
+        open_loop_errors(model, truth, obs[last], _policy_actions(trainer, obs[last], settings)),
+        rewards,
+    )
+    files = _write(measured, trainer, out, len(obs[last]), episodes)
+    return Result(measured, _table(measured.derivatives), _notes(measured, len(obs), episodes), files=files)
 
 
 def _held_out(trainer: Trainer) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,12 +86,33 @@ def _held_out(trainer: Trainer) -> tuple[Tensor, Tensor, Tensor]:
     return real.obs_t.cpu()[rows].double(), real.action_t.cpu()[rows].double(), real.obs_tp1.cpu()[rows].double()
 
 
+def _rewards(trainer: Trainer, model: LearnedDynamics, episodes: Episodes, seed: int) -> list[ImaginedReturn]:
+    """In float32, as in training."""
+    task, policy = trainer.task, trainer.agent.policy.cpu()
+    return [imagined_return(task, policy, model, actions, episodes, seed) for actions in LABELS]
+
+
 @torch.no_grad()
 def _policy_actions(trainer: Trainer, obs: Tensor, settings: ModelErrorSettings) -> Tensor:
     """What the policy would do in `obs`, drawn anew for each step: (steps, batch, action)."""
     policy, shape = trainer.agent.policy.cpu(), (settings.steps, len(obs), trainer.task.action_size)
     noise = torch.randn(shape, generator=seeding.torch_generator(settings.seed, "open-loop"))
     return torch.stack([policy.sample(obs.float(), n)[0] for n in noise]).double()
+
+
+def _write(measured: ModelError, trainer: Trainer, out: Path, states: int, episodes: Episodes) -> list[Path]:
+    names = ("model_error.csv", "jacobian_error.png", "open_loop_error.png", "imagined_return.csv")
+    files = [out / name for name in names]
+    run = {"run": str(trainer.folder), "step": trainer.step}
+    made = {"versions": versions("diffmaac", "torch")}
+    write_table(files[0], [{**row, **run, "states": states, **made} for row in _records(measured.derivatives)])
+    rewards = [dataclasses.asdict(row) for row in measured.rewards]
+    write_table(files[3], [{**run, **row, **dataclasses.asdict(episodes), **made} for row in rewards])
+    title = f"{trainer.task.name}, {trainer.step:,} environment steps"
+    entries = next(error for error in measured.derivatives if error.member == ENSEMBLE).entries
+    plots.jacobian_error(entries.numpy(), trainer.task.obs_size, files[1], title)
+    plots.open_loop(measured.open_loop.numpy(), trainer.task.dt, files[2], title)
+    return files
 
 
 def _records(errors: list[JacobianError]) -> list[dict[str, Any]]:
@@ -87,7 +125,8 @@ def _table(errors: list[JacobianError]) -> Table:
     return Table(["member", "eps_f", "relative", "cosine"], cells, "derivatives: model against truth")
 
 
-def _notes(predicted: Predictions, ahead: Tensor, count: int) -> list[str]:
+def _notes(measured: ModelError, count: int, episodes: Episodes) -> list[str]:
+    predicted, ahead = measured.predictions, measured.open_loop
     error, one, two = (x.mean().item() for x in (predicted.error, predicted.within_1, predicted.within_2))
     worst = int(predicted.error.argmax())
     return [
@@ -97,4 +136,14 @@ def _notes(predicted: Predictions, ahead: Tensor, count: int) -> list[str]:
         " (68 % and 95 % if the ensemble were right about itself).",
         f"Open loop: {ahead[0].mean().item():.3g} standard deviations of the state after one step,"
         f" {ahead[-1].mean().item():.3g} after {len(ahead)}.",
+        *(_reward_note(row, episodes) for row in measured.rewards),
     ]
+
+
+def _reward_note(row: ImaginedReturn, episodes: Episodes) -> str:
+    left_out = f"; {row.diverged} of them not finite and left out" if row.diverged else ""
+    return (
+        f"Reward a step over {episodes.steps} steps, {LABELS[row.actions]}: {row.real:.4g} +- {row.real_std:.2g} in"
+        f" {episodes.starts} real episodes, {row.imagined:.4g} +- {row.imagined_std:.2g} in"
+        f" {episodes.starts * episodes.copies} imagined ones{left_out} (std over episodes)."
+    )

@@ -245,12 +245,14 @@ def _chunk(
     out = {}
     for horizon in horizons:
         cut = PathwiseNoise(noise.policy[: horizon + 1], noise.dynamics[:horizon])
-        found = {}
+        gradients = {}
         for f, dynamics in parts.dynamics.items():
             for q, critic in critics.items():
                 known = q == TRUE and critic is critics[LEARNED]
-                found[f, q] = found[f, LEARNED] if known else _finite_gradient(parts, dynamics, critic, start, cut)
-        out[horizon] = found
+                gradients[f, q] = (
+                    gradients[f, LEARNED] if known else _finite_gradient(parts, dynamics, critic, start, cut)
+                )
+        out[horizon] = gradients
     return out
 
 
@@ -258,10 +260,10 @@ def _finite_gradient(
     parts: Parts, dynamics: AbstractDynamics, critic: QFunction, start: Tensor, noise: PathwiseNoise
 ) -> Tensor | None:
     try:
-        found = gradient(parts, dynamics, critic, start, noise)
+        ascent = gradient(parts, dynamics, critic, start, noise)
     except DivergenceError:
         return None
-    return found if torch.isfinite(found).all() else None
+    return ascent if torch.isfinite(ascent).all() else None
 
 
 def _rows(parts: Parts, horizon: int, tally: _Tally, chunk: int, seed: int) -> list[GradientError]:
@@ -280,7 +282,7 @@ def _rows(parts: Parts, horizon: int, tally: _Tally, chunk: int, seed: int) -> l
             shift = objective - reference  # known exactly, so only the paired difference is sampled
             size = float(reference.norm())
             error = tally.difference[f, LEARNED].mean + shift
-            found = reference + error
+            estimate = reference + error
             rows.append(
                 GradientError(
                     task=parts.task.name,
@@ -291,7 +293,7 @@ def _rows(parts: Parts, horizon: int, tally: _Tally, chunk: int, seed: int) -> l
                     l1=float(error.abs().sum()),
                     l2=float(error.norm()),
                     relative=float(error.norm()) / size,
-                    cosine=float(torch.cosine_similarity(found, reference, dim=0)),
+                    cosine=float(torch.cosine_similarity(estimate, reference, dim=0)),
                     variance=tally.raw[f, LEARNED].variance * chunk,
                     model_part=float((tally.difference[f, TRUE].mean + shift).norm()) / size,
                     critic_part=float((tally.difference[TRUE, LEARNED].mean + shift).norm()) / size,

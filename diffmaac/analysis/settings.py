@@ -78,8 +78,11 @@ class ModelErrorSettings:
         256, "held-out real states on which derivatives are compared, the last ones first", 2, MOST_ROWS
     )
     steps: int = setting(20, "steps of the open-loop prediction", 1, MOST_STEPS)
-    seed: int = setting(0, "seed of the actions' noise", 0, 2**31 - 1)
-    out: str = setting("", "directory for model_error.csv and the figures; default: RUN/figures")
+    episodes: int = setting(8, "real episodes whose reward a step is compared with that of imagined ones", 1, 1000)
+    copies: int = setting(8, "imagined episodes from each of their start states", 1, 100)
+    episode_steps: int = setting(300, "steps of these episodes, at most the task's own", 1, 10**6)
+    seed: int = setting(0, "seed of start states and of the actions' noise", 0, 2**31 - 1)
+    out: str = setting("", "directory for the tables and the figures; default: RUN/figures")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ HELP = help_text(
 
 \b
   diffmaac model-error runs/half_cheetah-maac-... states=256
+
+From the same start states the policy runs in the world and in the model: if it earns more there, it exploits the
+model's errors.
 """,
     ModelErrorSettings,
 )

@@ -39,8 +39,8 @@ def grouped(runs: Sequence[PlannedRun]) -> tuple[Groups, list[str], list[str]]:
                 del curves[label]
                 continue
             shown = f"; so {label} is shown to step {last:,}." if len(same) > 1 else "."
-            for run, found in zip(same, rows, strict=True):
-                end = int(found[-1]["step"])
+            for run, evaluated in zip(same, rows, strict=True):
+                end = int(evaluated[-1]["step"])
                 if end + run.settings.report.epoch_steps <= run.steps:
                     cut.append(f"{run.name} ends at step {end:,} of {run.steps:,}{shown}")
     return {env: curves for env, curves in groups.items() if curves}, broken, cut
@@ -83,7 +83,11 @@ def overall(groups: Groups) -> tuple[Rows, list[str]]:
         for label, end in zip(curves, ends, strict=True):
             if label in everywhere:
                 scores.setdefault(label, []).append((end - start) / (best - start))
-    return [row for label, found in scores.items() for row in _aggregates("all, normalised", label, ["end"], found)], []
+    return [
+        row
+        for label, normalised in scores.items()
+        for row in _aggregates("all, normalised", label, ["end"], normalised)
+    ], []
 
 
 @functools.cache

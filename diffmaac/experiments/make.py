@@ -69,8 +69,9 @@ def _train(run: PlannedRun, words: Iterable[str], children: set[subprocess.Popen
         status = child.wait()
         children.remove(child)
     if status:
-        said = output.read_text().strip().splitlines()
-        return f"{run.name} stopped with exit code {status}: {said[-1] if said else 'it said nothing'} (see {output})"
+        lines = output.read_text().strip().splitlines()
+        last = lines[-1] if lines else "it wrote nothing"
+        return f"{run.name} stopped with exit code {status}: {last} (see {output})"
     rows = run.rows()
     minutes = (time.perf_counter() - start) / 60
     _LOGGER.info(

@@ -85,9 +85,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"checkpoint '{path}' is truncated or not JSON. {ADVICE}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
+        version = manifest.get("format") if isinstance(manifest, dict) else None
         raise CheckpointError(
-            f"checkpoint '{folder}' has format {found}, this version of diffmaac reads format {FORMAT}. "
+            f"checkpoint '{folder}' has format {version}, this version of diffmaac reads format {FORMAT}. "
             "Use the version that wrote it (manifest.json names it)."
         )
     for entry in ("file", "sha256", "step", "state"):

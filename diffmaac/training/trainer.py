@@ -248,15 +248,15 @@ class Trainer:
     def _measure(self) -> dict[str, float]:
         """What is measured of the gradient at the end of an epoch, where it is asked for."""
         agent, report = self.settings.agent, self.settings.report
-        found: dict[str, float] = {}
+        measured: dict[str, float] = {}
         if self.step <= self.settings.data.random_steps:  # nothing is learned yet
-            return found
+            return measured
         if agent.horizon == "auto":
             chosen = self.agent.choose_horizon(self._sample(agent.start_states).obs_t)
-            found |= {name: float(value) for name, value in chosen.items()}
+            measured |= {name: float(value) for name, value in chosen.items()}
         if report.log_model_error and self.model is not None and self.step // report.epoch_steps % ERROR_EPOCHS == 0:
-            found |= self._model_error(self.model)
-        return found
+            measured |= self._model_error(self.model)
+        return measured
 
     def _model_error(self, model: LearnedDynamics) -> dict[str, float]:
         """eps_f on the last held-out real transitions."""

@@ -1,14 +1,15 @@
 """How much of a policy gradient is signal: over horizons, with and without clipped adjoints, on the states of runs.
 
-    python benchmarks/gradient_noise.py RUN...
+    python docs/results/inquiries/gradient_noise.py runs=RUN,RUN
 
 Draws independent batches of 64 start states from each run's own data. With g the gradient of one batch, `signal` is
 |E g|^2 / E |g|^2, estimated without bias from the products of different batches: 1 where every batch agrees, 0 where
 the direction is chance. `cosine` is that between the clipped and the plain mean gradient: the price in bias (itself
-noisy where the signal is small). Writes docs/results/gradient_noise.csv.
+noisy where the signal is small). Writes gradient_noise.csv.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,22 @@ import torch
 from torch import Tensor
 
 from diffmaac import seeding
-from diffmaac.analysis.record import write_table
+from diffmaac.errors import exit_on_error
+from diffmaac.files import write_table
 from diffmaac.objectives import flat_gradient, pathwise_loss, sample_pathwise_noise
-from diffmaac.training import Trainer
-from diffmaac.training.run import read_settings
+from diffmaac.settings import parse_command, setting
+from diffmaac.training.trainer import Trainer
 
 BATCHES, STARTS = 48, 64
 HORIZONS, CLIPS = (0, 1, 2, 3), (0.0, 2.0, 1.0, 0.5)
+
+
+@dataclass(frozen=True)
+class GradientNoiseSettings:
+    """Whose gradients."""
+
+    runs: list[str] = setting([], "run directories")
+    out: str = setting("docs/results/inquiries", "directory of the table")
 
 
 def gradients(trainer: Trainer, horizon: int, clip: float) -> Tensor:
@@ -39,9 +49,7 @@ def gradients(trainer: Trainer, horizon: int, clip: float) -> Tensor:
 
 
 def measure(path: Path) -> list[dict[str, Any]]:
-    task, settings = read_settings(path, {}, None)
-    trainer = Trainer(task, settings)
-    trainer.restore(path)
+    trainer = Trainer.load(path)
     rows = []
     for horizon in HORIZONS:
         plain = None
@@ -58,14 +66,13 @@ def measure(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def main(paths: list[str]) -> None:
-    if not paths:
-        raise SystemExit("usage: python benchmarks/gradient_noise.py RUN...")
+def main(settings: GradientNoiseSettings) -> None:
     torch.set_num_threads(1)
-    rows = [row for path in paths for row in measure(Path(path))]
+    rows = [row for path in settings.runs for row in measure(Path(path))]
     command = " ".join(["python", *sys.argv])
-    write_table(Path("docs/results/gradient_noise.csv"), [{**row, "command": command} for row in rows])
+    write_table(Path(settings.out) / "gradient_noise.csv", [{**row, "command": command} for row in rows])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with exit_on_error():
+        main(parse_command(GradientNoiseSettings, sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What the benchmarks share. No file in here is a script."""

@@ -1,0 +1,87 @@
+"""Does a policy earn in its model what it earns in the world? If it earns more there, it exploits the model's errors.
+
+Real and imagined episodes begin in the same start states, and both follow the policy for the same number of steps.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diffmaac import seeding
+from diffmaac.dynamics import AbstractDynamics
+from diffmaac.nn import AbstractPolicy
+from diffmaac.task import Task
+from diffmaac.training.evaluation import run_episodes
+
+MODE, SAMPLED = "mode", "sampled"
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """From each of `starts` start states a real episode of `steps` control steps, and `copies` imagined ones."""
+
+    starts: int
+    copies: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class ImaginedReturn:
+    """Mean reward a step in the world and in the model; `std`: over episodes. After a terminal state nothing is earned.
+
+    `actions` are the policy's "mode" or "sampled". Imagined episodes whose return is not finite are left out of the
+    model's numbers, and counted in `diverged`; where none is left these are NaN.
+    """
+
+    actions: str
+    real: float
+    imagined: float
+    real_std: float
+    imagined_std: float
+    diverged: int
+
+
+@torch.no_grad()
+def imagined_return(
+    task: Task, policy: AbstractPolicy, dynamics: AbstractDynamics, actions: str, episodes: Episodes, seed: int
+) -> ImaginedReturn:
+    """Follows the policy (float32, on the CPU) in the environment of `task` and in `dynamics`.
+
+    Raises DivergenceError where the physics blow up. Closed-form check: with the true dynamics both rewards are equal.
+    """
+    generator = seeding.torch_generator(seed, "imagined return")
+    start: list[Tensor] = []
+
+    def act(obs: Float[Tensor, "batch obs"]) -> Float[Tensor, "batch action"]:
+        start[:] = start or [obs]
+        if actions == MODE:
+            return policy.mode(obs)
+        return policy.sample(obs, torch.randn(len(obs), task.action_size, generator=generator))[0]
+
+    shortened = dataclasses.replace(task, episode_steps=episodes.steps)
+    returns = run_episodes(shortened, act, episodes.starts, seed).returns
+    real = torch.tensor(returns, dtype=torch.float64) / episodes.steps
+    obs = start[0].repeat(episodes.copies, 1)
+    earned, alive = torch.zeros(len(obs)), torch.ones(len(obs), dtype=torch.bool)
+    for _ in range(episodes.steps):
+        action = act(obs)
+        earned += task.reward(obs, action).where(alive, 0.0)
+        obs = dynamics.step(obs, action, dynamics.sample_noise(len(obs), generator))
+        alive &= _lives(task, obs)
+    imagined = earned[earned.isfinite()].double() / episodes.steps
+    (mean, std), (mean_imagined, std_imagined) = (_mean_std(x) for x in (real, imagined))
+    return ImaginedReturn(actions, mean, mean_imagined, std, std_imagined, len(earned) - len(imagined))
+
+
+def _lives(task: Task, obs: Float[Tensor, "batch obs"]) -> Bool[Tensor, " batch"]:
+    return torch.ones(len(obs), dtype=torch.bool) if task.terminated is None else ~task.terminated(obs)
+
+
+def _mean_std(x: Float[Tensor, " episodes"]) -> tuple[float, float]:
+    """NaN where there is no episode."""
+    if len(x) == 0:
+        return float("nan"), float("nan")
+    return x.mean().item(), x.std(correction=0).item()
