@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import mujoco
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 
 from diffmaac import DifferentiablePhysics, MujocoSystem, get_task
 from diffmaac.analysis.physics_check import visited_states
@@ -199,7 +200,7 @@ def draw_growth(rows: Sequence[Row], file: Path) -> None:
     figure, (by_batch, by_size) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     columns = {"implicit_ms": ("implicit gradient", "-"), "finite_difference_ms": ("finite difference", "--")}
 
-    def curve(axis: plt.Axes, chosen: Sequence[Row], x: str, colour: str, name: str = "") -> None:
+    def curve(axis: Axes, chosen: Sequence[Row], x: str, colour: str, name: str = "") -> None:
         for column, (label, style) in columns.items():
             points = [row[x] for row in chosen], [row[column] for row in chosen]
             axis.plot(*points, f"{colour}{style}", marker=".", label=f"{name}{label}")

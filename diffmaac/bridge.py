@@ -3,9 +3,6 @@
 Memory is shared through DLPack in both directions. Nothing here knows what the function computes.
 """
 
-# pyright: reportInvalidTypeForm=false
-# `jax.Device` is a class, which its stub hides.
-
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +14,8 @@ import numpy as np
 import torch
 from jax import Array
 from torch import Tensor
+
+from diffmaac.typed import as_function
 
 _DTYPES = {torch.float32: jnp.float32, torch.float64: jnp.float64}
 
@@ -53,7 +52,7 @@ def to_torch(
         check_inputs(inputs)
         program = split if _divisible(inputs, len(devices)) else whole
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
-            return _Bridge.apply(program, *inputs)  # pyright: ignore[reportReturnType]
+            return _bridge(program, *inputs)
         with jax.enable_x64(inputs[0].dtype == torch.float64):
             return _to_torch(program.value(*_to_jax(inputs, program.placement)), inputs)
 
@@ -115,7 +114,10 @@ class _Bridge(torch.autograd.Function):
             gradients = _to_torch(program.pull_back(ctx.pullback, arrays), cotangents)
         gradients = once_differentiable(gradients, (*saved, *cotangents))
         wanted = ctx.needs_input_grad[1:]
-        return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))  # pyright: ignore
+        return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
+
+
+_bridge = as_function(_Bridge)
 
 
 def once_differentiable(gradients: Sequence[Tensor], sources: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -123,7 +125,8 @@ def once_differentiable(gradients: Sequence[Tensor], sources: Sequence[Tensor]) 
     are differentiated again."""
     if not torch.is_grad_enabled():  # no create_graph=True
         return tuple(gradients)
-    return tuple(_OnceDifferentiable.apply(gradient, *sources) for gradient in gradients)  # pyright: ignore
+    mark = as_function(_OnceDifferentiable)
+    return tuple(mark(gradient, *sources) for gradient in gradients)
 
 
 class _OnceDifferentiable(torch.autograd.Function):

@@ -1,10 +1,8 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import mujoco
@@ -15,6 +13,7 @@ from torch import Tensor
 from diffmaac import bridge, physics
 from diffmaac.errors import DivergenceError, unknown
 from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
+from diffmaac.typed import as_function
 
 _LOGGER = logging.getLogger(__name__)
 GRADIENTS = ("auto", "implicit", "unrolled", "finite_difference")
@@ -69,7 +68,7 @@ class DifferentiablePhysics:
         self._seen: set[tuple] = set()
         if isinstance(self.gradient, FiniteDifference):
             differences = physics.CentralDifferences(model, frame_skip, self.gradient.eps, threads)
-            self._step: Callable = lambda *inputs: _DifferencedStep.apply(differences, *inputs)
+            self._step = functools.partial(as_function(_DifferencedStep), differences)
         else:
             physics.enable_compilation_cache()
             # XLA runs these small operations on one core: torch's threads say whether others are to be used.
@@ -83,7 +82,7 @@ class DifferentiablePhysics:
 
     def __call__(self, qpos: Tensor, qvel: Tensor, ctrl: Tensor, act: Tensor | None = None) -> tuple[Tensor, ...]:
         """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given."""
-        given = act is not None
+        with_act = act is not None
         act = act if act is not None else qpos.new_zeros((*qpos.shape[:1], 0))
         inputs = {"qpos": qpos, "qvel": qvel, "act": act, "ctrl": ctrl}
         self._check(inputs)
@@ -91,7 +90,7 @@ class DifferentiablePhysics:
         if not all(torch.isfinite(x).all() for x in outputs):
             raise DivergenceError(self._describe_divergence(inputs, outputs))
         qpos, qvel, act = outputs
-        return (qpos, qvel, act) if given else (qpos, qvel)
+        return (qpos, qvel, act) if with_act else (qpos, qvel)
 
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
@@ -109,14 +108,14 @@ class DifferentiablePhysics:
             return
         self._seen.add(program)
         what = "MuJoCo's step and its gradient" if with_gradient else "MuJoCo's step"
-        directory = physics.kept_in()
-        kept = f"; the program is kept in {directory}, so the next start takes a few" if directory else ""
+        directory = physics.persistent_cache()
+        lasting = f"; the program is kept in {directory}, so the next start takes a few" if directory else ""
         _LOGGER.info(
             "compiling %s for batches of %d in %s, some ten seconds to a minute%s",
             what,
             batch,
             str(dtype).removeprefix("torch."),
-            kept,
+            lasting,
         )
 
     def _check(self, inputs: dict[str, Tensor]) -> None:

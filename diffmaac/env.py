@@ -1,7 +1,7 @@
 """The Gymnasium environment of a task, stepped without gradients."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -39,6 +39,10 @@ class Playable(Protocol):
     def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor: ...
 
 
+METADATA: dict[str, Any] = {"render_modes": ["rgb_array"]}
+"""What Gymnasium asks for: the modes in which a `TaskEnv` draws itself."""
+
+
 class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """`task` as a Gymnasium environment: float64 observations (obs,), actions (action,) in [-1, 1].
 
@@ -46,7 +50,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     `task.episode_steps` steps. With ``render_mode="rgb_array"`` `render` draws it; SettingError where that cannot be.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata = METADATA
 
     def __init__(self, task: Playable, render_mode: str | None = None):
         self.task, self.render_mode, self._renderer = task, render_mode, None

@@ -148,10 +148,10 @@ def check_video(file: Path) -> None:
     check_file("video", file, (".mp4",))
     if importlib.util.find_spec("av") is None:
         raise SettingError(f"video={file}: needs PyAV to encode. Install it with `pip install diffmaac[video]`.")
-    found = file.exists()
+    existed = file.exists()
     try:
         file.open("ab").close()
     except OSError as error:
         raise SettingError(f"video={file}: cannot be written: {error.strerror}. Give another video=.") from error
-    if not found:
+    if not existed:
         file.unlink()

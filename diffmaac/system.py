@@ -122,11 +122,11 @@ class AbstractSystem(abc.ABC):
 
 def parse_mjcf(xml: str | Path) -> mujoco.MjModel:
     """The model of an MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
-    inline = isinstance(xml, str) and xml.lstrip().startswith("<")
+    text = xml if isinstance(xml, str) and xml.lstrip().startswith("<") else None
     # MuJoCo's own way with warnings is standard error and a file in the working directory.
     mujoco.set_mju_user_warning(_LOGGER.debug)
     try:
-        return mujoco.MjModel.from_xml_string(xml) if inline else mujoco.MjModel.from_xml_path(str(xml))
+        return mujoco.MjModel.from_xml_path(str(xml)) if text is None else mujoco.MjModel.from_xml_string(text)
     except ValueError as error:
         raise TaskError(f"the MJCF does not parse: {' '.join(str(error).split())}") from error
     finally:
@@ -165,8 +165,12 @@ class MujocoSystem(AbstractSystem):
         """From MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
         return cls(parse_mjcf(xml), frame_skip, hidden, angles)
 
-    @cached_property
+    @property
     def coordinates(self) -> Coordinates:
+        return self._coordinates
+
+    @cached_property
+    def _coordinates(self) -> Coordinates:
         return Coordinates(self.model.nq, self.model.nv, self.hidden, self.angles)
 
     @property
@@ -243,8 +247,12 @@ class LinearSystem(AbstractSystem):
     B: np.ndarray
     seconds: float
 
-    @cached_property
+    @property
     def coordinates(self) -> Coordinates:
+        return self._coordinates
+
+    @cached_property
+    def _coordinates(self) -> Coordinates:
         n = self.A.shape[0] // 2
         return Coordinates(n, n)
 

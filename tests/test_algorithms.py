@@ -1,8 +1,5 @@
 """The table of algorithms: equal columns train alike, bit for bit, and SAC is stable-baselines3's."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# stable-baselines3 types its networks as optional.
-
 from pathlib import Path
 
 import numpy as np

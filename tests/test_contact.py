@@ -1,11 +1,8 @@
 """Where geoms touch: contacts, their frames and their derivatives against the C engine's."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import mujoco
 import numpy as np
-from support.engine import STATES, c_engine, case_inputs, make_case, relative_errors
+from support.engine import STATES, c_engine, check_step, make_case, relative_errors
 
 UPRIGHT = """
 <mujoco><option timestep="0.002"/>
@@ -51,8 +48,7 @@ def test_frames_of_upright_capsules_are_the_c_engines() -> None:
     qpos = np.stack([height, angles, np.full(40, 0.2)], axis=1)
     qvel = np.random.default_rng(0).uniform(-1, 1, (40, 3))
     case = make_case(model, 2, (qpos, qvel, np.zeros((40, 0)), np.zeros((40, 1))))
-    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
+    check_step(case, 1e-10)
     assert np.median(relative_errors(case)) < 1e-6
 
 
@@ -66,8 +62,7 @@ def test_capsules_and_spheres_touch_where_the_c_engine_has_it() -> None:
     qpos[:, 1:3], qpos[:, 5:7] = directions
     qvel = rng.uniform(-1, 1, (STATES, model.nv))
     case = make_case(model, 1, (qpos, qvel, np.zeros((STATES, 0)), np.zeros((STATES, 0))))
-    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
+    check_step(case, 1e-10)
     assert np.median(relative_errors(case)) < 1e-6
 
 
@@ -76,16 +71,17 @@ def test_capsules_and_cylinders_touch_where_the_c_engine_has_it() -> None:
 
     In one of these states the C engine's own search ends 2e-4 m short of the nearest point, on the flat of an end.
     """
-    model, rng, found = mujoco.MjModel.from_xml_string(CYLINDER), np.random.default_rng(0), []
+    model, rng, positions = mujoco.MjModel.from_xml_string(CYLINDER), np.random.default_rng(0), []
     data = mujoco.MjData(model)
-    while len(found) < STATES:
+    while len(positions) < STATES:
         data.qpos[:] = rng.uniform(-0.2, 0.2, model.nq) * [1, 1, 1, 10]
         mujoco.mj_forward(model, data)
         if data.ncon == 1 and data.contact.dist[0] > -0.03:  # else the capsule's axis may be inside
-            found.append(data.qpos.copy())
+            positions.append(data.qpos.copy())
     qvel = rng.uniform(-1, 1, (STATES, model.nv))
-    case = make_case(model, 1, (np.stack(found), qvel, np.zeros((STATES, 0)), np.zeros((STATES, 0))))
-    off = np.abs(case.outputs[0] - c_engine(*case_inputs(case))[0]).max(1) > 1e-8  # its search ends within 1e-8 m
+    case = make_case(model, 1, (np.stack(positions), qvel, np.zeros((STATES, 0)), np.zeros((STATES, 0))))
+    qpos = c_engine(model, 1, case.inputs)[0]
+    off = np.abs(case.outputs[0] - qpos).max(1) > 1e-8  # its search ends within 1e-8 m
     assert off.sum() <= 1
     assert all(np.isfinite(gradient).all() for gradient in case.gradients)
     assert np.median(relative_errors(case, 1e-4)) < 1e-3  # that noise of 1e-8 m over the step

@@ -1,8 +1,5 @@
 """MuJoCo as a torch function: values, gradients, dtypes, and what is refused."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import logging
 import subprocess
 import sys

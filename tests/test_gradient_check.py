@@ -1,8 +1,5 @@
 """The check of gradients: it must find what is wrong, and tell kinks from errors."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 from pathlib import Path
 

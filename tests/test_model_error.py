@@ -1,6 +1,7 @@
 """The error of a model's predictions and derivatives, mixed dynamics, the horizon from measurement."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ class TestMixedDynamics:
         assert same.requires_grad and torch.equal(same.detach(), model.step_members(obs, action, None).detach())
 
     @pytest.mark.parametrize("values", ["true", "learned"])
-    def test_trains(self, values: str, tmp_path) -> None:
+    def test_trains(self, values: Literal["true", "learned"], tmp_path) -> None:
         run = diffmaac.train(
             env="double_integrator",
             dynamics="mixed",

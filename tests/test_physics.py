@@ -5,9 +5,6 @@ O(eps / h) from rounding; near h = 1e-6 both are about 1e-9 of the derivative wh
 have a contact or limit that switches within h, so the test asks for the median.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax.numpy as jnp
 import mujoco
 import numpy as np
@@ -20,8 +17,7 @@ from support.engine import (
     PENDULUM,
     STATES,
     Case,
-    c_engine,
-    case_inputs,
+    check_step,
     contact_states,
     load,
     make_case,
@@ -51,8 +47,7 @@ def locomotion(request: pytest.FixtureRequest) -> Case:
 
 
 def test_locomotion_step_is_the_c_engines(locomotion: Case) -> None:
-    for output, expected in zip(locomotion.outputs, c_engine(*case_inputs(locomotion)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-10)
+    check_step(locomotion, 1e-10)
 
 
 def test_locomotion_gradient_is_that_of_central_differences(locomotion: Case) -> None:
@@ -67,8 +62,7 @@ def pendulum() -> Case:
 
 
 def test_pendulum(pendulum: Case) -> None:
-    for output, expected in zip(pendulum.outputs, c_engine(*case_inputs(pendulum)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-14)
+    check_step(pendulum, 1e-14)
     assert relative_errors(pendulum).max() < 1e-8
 
 
@@ -80,8 +74,7 @@ def test_swing_up_tasks(name: str) -> None:
     qpos, qvel, act, ctrl = random_states(system.model, STATES)
     qpos[:, 0] = np.linspace(-1.85, 1.85, STATES)
     case = make_case(system.model, system.frame_skip, (qpos, qvel, act, ctrl))
-    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-12)
+    check_step(case, 1e-12)
     assert np.median(relative_errors(case)) < 1e-7
 
 
@@ -92,8 +85,7 @@ def assortment() -> Case:
 
 
 def test_assortment_of_joints_activations_and_constraints(assortment: Case) -> None:
-    for output, expected in zip(assortment.outputs, c_engine(*case_inputs(assortment)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    check_step(assortment, 1e-11)
     assert np.median(relative_errors(assortment)) < 1e-7
 
 
@@ -104,8 +96,7 @@ def test_bodies_at_rest_and_springs_at_their_reference() -> None:
     qpos, qvel, act, ctrl = random_states(model, 16)
     qpos[8:] = model.qpos0
     case = make_case(model, 1, (qpos, 0 * qvel, act, 0 * ctrl))
-    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-13)
+    check_step(case, 1e-13)
     assert relative_errors(case).max() < 1e-6
 
 
@@ -142,8 +133,7 @@ def test_error_of_central_differences_falls_with_the_square_of_the_step(pendulum
 def test_box_and_ball_under_elliptic_cones(integrator: str, condim: int) -> None:
     model = mujoco.MjModel.from_xml_string(BOX_AND_BALL.format(integrator=integrator, condim=condim))
     case = make_case(model, 2, thrown_states(model, STATES))
-    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    check_step(case, 1e-11)
     assert all(np.isfinite(gradient).all() for gradient in case.gradients)
     assert np.median(relative_errors(case)) < 1e-6
 
@@ -157,8 +147,7 @@ def assortment_implicitfast() -> Case:
 def test_implicitfast(assortment_implicitfast: Case) -> None:
     """Damped joints of every kind, and the gyroscopic terms of a free body."""
     case = assortment_implicitfast
-    for output, expected in zip(case.outputs, c_engine(*case_inputs(case)), strict=True):
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-11)
+    check_step(case, 1e-11)
     assert np.median(relative_errors(case)) < 1e-7
 
 

@@ -1,6 +1,7 @@
 """The planner against the optimum of a linear-quadratic problem, and on candidates that diverge."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,8 +193,8 @@ def test_the_plan_moves_on_with_the_next_step(linear) -> None:
 
 
 def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
-    words = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
-    words |= {"tensorboard": False, "model_epochs": 2, "imagined_states": 200, "progress": False}
+    words: dict[str, Any] = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30}
+    words |= {"final_episodes": 1, "tensorboard": False, "model_epochs": 2, "imagined_states": 200, "progress": False}
     diffmaac.train(**words, out=str(tmp_path / "maac"))
     diffmaac.train(**words, algorithm="sac", out=str(tmp_path / "sac"))
     plan = ["planner=cem", "episodes=1", "candidates=8", "iterations=1", "plan_horizon=2"]
@@ -201,7 +202,8 @@ def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
         cli.app(["evaluate", str(tmp_path / "maac"), *plan, f"dynamics={dynamics}"], standalone_mode=False)
         out = capsys.readouterr().out
         assert "return over 1 episodes" in out and "ms for 1 episodes at once; 0 candidates diverged" in out
-    diffmaac.train(**{**words, "steps": 30}, out=str(tmp_path / "young"))
+    young: dict[str, Any] = {**words, "steps": 30}
+    diffmaac.train(**young, out=str(tmp_path / "young"))
     for name, said, given in (
         ("sac", "has no learned model", plan),
         ("young", "was never fitted", plan),

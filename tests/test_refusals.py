@@ -1,8 +1,5 @@
 """What the control step refuses, and how it says so."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 from collections.abc import Callable
 
 import jax.numpy as jnp

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ needs_gl = pytest.mark.skipif(not can_draw(), reason="neither EGL nor OSMesa is 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    words = {"steps": 40, "random_steps": 20, "epoch_steps": 20, "final_episodes": 1, "eval_episodes": 1}
+    settings: dict[str, Any] = {"steps": 40, "random_steps": 20, "epoch_steps": 20, "final_episodes": 1}
+    settings |= {"eval_episodes": 1, "tensorboard": False, "progress": False}
     out = tmp_path_factory.mktemp("runs") / "run"
-    return diffmaac.train("pendulum", algorithm="sac", **words, tensorboard=False, progress=False, out=str(out)).path
+    return diffmaac.train("pendulum", algorithm="sac", **settings, out=str(out)).path
 
 
 @needs_gl

@@ -1,8 +1,5 @@
 """Rotations, the tangent space of positions, and linear systems: the parts of the step that are closed forms."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -22,12 +19,12 @@ def test_rotations_are_scipys_and_differentiable_everywhere(angle: float) -> Non
     axis = np.array([0.6, 0.0, -0.8])
     with jax.enable_x64(True):
         rotation, unturned = jnp.asarray(angle * axis), jnp.array([1.0, 0.0, 0.0, 0.0])
-        found = np.asarray(turn(rotation))
+        turned = np.asarray(turn(rotation))
         back = np.asarray(rotation_between(unturned, turn(rotation)))
         jacobian = np.asarray(jax.jacobian(lambda v: rotation_between(turn(rotation), turn(v)))(rotation))
     reference = Rotation.from_rotvec(angle * axis)
     quaternion = reference.as_quat(canonical=True, scalar_first=True)
-    np.testing.assert_allclose(found * np.sign(found[0]), quaternion, atol=1e-15)
+    np.testing.assert_allclose(turned * np.sign(turned[0]), quaternion, atol=1e-15)
     np.testing.assert_allclose(back, reference.as_rotvec(), atol=1e-14)
     # The right Jacobian of the exponential map (Sola et al. 2018, arXiv 1812.01537, eq. 143).
     cross = np.array([[0, 0.8, 0], [-0.8, 0, -0.6], [0, 0.6, 0]])
@@ -76,13 +73,13 @@ def test_linear_systems_are_solved_and_differentiated_as_by_lapack(n: int) -> No
             )
             expected, expected_pullback = jax.vjp(jnp.linalg.solve, jnp.asarray(matrix), rhs)
             np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-13)
-            for found, wanted in zip(pullback(cotangent), expected_pullback(cotangent), strict=True):
-                np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+            for gradient, wanted in zip(pullback(cotangent), expected_pullback(cotangent), strict=True):
+                np.testing.assert_allclose(gradient, wanted, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("integrator", ["Euler", "implicitfast", "RK4"])
 def test_no_program_calls_lapack(integrator: str) -> None:
-    """Its kernels wait for XLA's threads on XLA's threads, and hang where there are few (see `physics.linear`)."""
+    """Its kernels wait for XLA's threads on XLA's threads, and hang where there are few (see `physics.elimination`)."""
     step = batched_control_step(load(PENDULUM, integrator), 1)
     arrays = [np.zeros((2, width), np.float32) for width in (1, 1, 0, 1)]
     text = jax.jit(lambda *arrays: jax.vjp(step, *arrays)[1](step(*arrays))).lower(*arrays).as_text()

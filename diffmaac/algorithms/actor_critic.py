@@ -27,6 +27,7 @@ from diffmaac.objectives import (
 )
 from diffmaac.settings import AgentSettings
 from diffmaac.task import Task
+from diffmaac.typed import global_norm, lerp_, scale_
 from diffmaac.types import Transition
 
 Metrics = dict[str, Tensor]
@@ -91,7 +92,7 @@ class ActorCritic:
         loss, metrics = critic_loss(self.critics(transition.obs_t, transition.action_t), target_t)
         _descend(loss, self._critic_parameters, self._critic_optimizer, "critic")
         with torch.no_grad():  # else each update would add to a graph that nothing frees
-            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
+            lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
         return {"critic_loss": loss.detach(), **metrics, **target_metrics}
 
     def update_actor(self, transition: Transition) -> Metrics:
@@ -148,7 +149,7 @@ class ActorCritic:
         """
         s = self.settings
         spread = gradient_spread(self.loop, s.critics, obs_t, s.auto_horizons, self.alpha, self._noise, s.adjoint_clip)
-        known = {h: x for h, x in zip(s.auto_horizons, spread.tolist(), strict=True) if math.isfinite(x)}
+        known = {h: x for h, x in zip(s.auto_horizons, map(float, spread), strict=True) if math.isfinite(x)}
         if known:
             self.horizon = min(known, key=known.__getitem__)
         errors = {f"gradient_error_{h}": x for h, x in zip(s.auto_horizons, spread.sqrt(), strict=True)}
@@ -218,7 +219,7 @@ def _descend(
     the parameters are then as they were.
     """
     grads = torch.autograd.grad(loss, parameters)
-    size = loss.detach() if max_norm is None else torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    size = loss.detach() if max_norm is None else global_norm(grads)
     if not math.isfinite(size.item()):
         raise DivergenceError(
             f"the {name}'s loss is {loss.item():g}"
@@ -226,7 +227,7 @@ def _descend(
             + ": not finite. Try a smaller horizon, actor_lr, critic_lr or max_grad_norm."
         )
     if max_norm is not None and size > max_norm:
-        torch._foreach_mul_(grads, float(max_norm / size))
+        scale_(grads, float(max_norm / size))
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = grad
     optimizer.step()

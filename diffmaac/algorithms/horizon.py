@@ -38,16 +38,16 @@ def gradient_spread(
     policy, dynamics = loop.policy, loop.dynamics
     noise = sample_pathwise_noise(dynamics, max(horizons), len(obs_t), policy.action_size, generator)
     loops = [loop._replace(critics=_one_of(loop.critics, i)) for i in range(critics)]
-    spreads = []
+    spreads: list[Tensor] = []
     for horizon in horizons:
         cut = PathwiseNoise(noise.policy[: horizon + 1], noise.dynamics[:horizon])
         try:
-            found = _gradients(loops, obs_t, cut, dynamics.noise_members if horizon else 1, alpha, adjoint_clip)
+            gradients = _gradients(loops, obs_t, cut, dynamics.noise_members if horizon else 1, alpha, adjoint_clip)
         except DivergenceError:
             spreads.append(alpha.new_tensor(torch.inf))
             continue
-        error = _variance(found.mean(1)) / len(found) + _variance(found.mean(0))
-        spreads.append(error / found.mean((0, 1)).square().sum())
+        error = _variance(gradients.mean(1)) / len(gradients) + _variance(gradients.mean(0))
+        spreads.append(error / gradients.mean((0, 1)).square().sum())
     return torch.stack(spreads)
 
 
@@ -60,7 +60,7 @@ def _gradients(
     adjoint_clip: float,
 ) -> Float[Tensor, "members critics parameters"]:
     """The gradient through each of `members` and each loop's critic."""
-    gradients = []
+    gradients: list[Tensor] = []
     for member in range(members):
         same = noise._replace(dynamics=tuple(_of_member(step, member) for step in noise.dynamics))
         losses = [pathwise_loss(one, obs_t, same, alpha, adjoint_clip)[0] for one in loops]

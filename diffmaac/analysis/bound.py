@@ -39,6 +39,7 @@ from diffmaac.analysis.policy_gradient import LEARNED, TRUE, Parts, common_noise
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.dynamics.jacobian import jacobian
 from diffmaac.objectives import PathwiseNoise, lower_bound
+from diffmaac.typed import matrix_norm
 from diffmaac.types import QFunction
 
 DIRECTIONS = 8
@@ -150,7 +151,7 @@ def _policy_norm(parts: Parts, obs: Tensor, noise: Tensor) -> float:
     x = obs.detach().repeat_interleave(size, 0).requires_grad_()
     action, _ = parts.policy.sample(x, noise.repeat_interleave(size, 0))
     (rows,) = torch.autograd.grad(action, x, torch.eye(size, dtype=x.dtype).repeat(len(obs), 1))
-    slope = torch.linalg.matrix_norm(rows.view(len(obs), size, -1), ord=2)
+    slope = matrix_norm(rows.view(len(obs), size, -1), ord=2)
     return float((1 + slope.square()).sqrt().max())
 
 
@@ -171,7 +172,7 @@ def _critic_error(critic: QFunction, true_critic: QFunction, ours: Visited, thei
 
 
 def _largest(matrices: Float[Tensor, "batch rows columns"]) -> float:
-    return float(torch.linalg.matrix_norm(matrices, ord=2).max())
+    return float(matrix_norm(matrices, ord=2).max())
 
 
 def _repeat(noise: Noise | None, times: int) -> Noise | None:

@@ -25,6 +25,7 @@ from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
 from diffmaac.task import Task
 from diffmaac.training.fit import EnsembleFitter
+from diffmaac.typed import lerp_
 
 MODEL = ModelSettings(members=5, model_hidden=[64, 64], model_epochs=100)
 SOBOL_CHUNK = 2**15
@@ -219,7 +220,7 @@ class Study:
             loss.backward()
             optimizer.step()
             with torch.no_grad():
-                torch._foreach_lerp_(followers, parameters, s.tau)
+                lerp_(followers, parameters, s.tau)
         return critics.requires_grad_(False)
 
 

@@ -6,9 +6,6 @@ limit that is reached, a cone that begins to slide) have no derivative there, on
 forward and backward differences that disagree, counted, and left out of the comparison.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 import os
 import statistics
@@ -24,6 +21,7 @@ from torch import Tensor
 from diffmaac.differentiable import DifferentiablePhysics
 from diffmaac.physics import AbstractGradient, CentralDifferences, Engine
 from diffmaac.physics.cache import empty_compilation_cache, forget_programs
+from diffmaac.physics.contact import BOX, CAPSULE, CYLINDER, PLANE, SPHERE
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.system import MujocoSystem
 
@@ -40,13 +38,10 @@ SPACING, EPISODE, START_NOISE, SEARCH = 3, 100, 0.05, 20
 times more states are looked at, at most, to find enough in contact."""
 REPEATS = 5
 """Timed calls, of which the median counts."""
-_PLANE, _SPHERE, _CAPSULE, _CYLINDER, _BOX = (
-    int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("PLANE", "SPHERE", "CAPSULE", "CYLINDER", "BOX")
-)
 EXACT_PAIRS = {
-    *((_PLANE, other) for other in (_SPHERE, _CAPSULE, _CYLINDER, _BOX)),
-    *((_SPHERE, other) for other in (_SPHERE, _CAPSULE)),
-    *((_CAPSULE, other) for other in (_CAPSULE, _CYLINDER)),
+    *((PLANE, other) for other in (SPHERE, CAPSULE, CYLINDER, BOX)),
+    *((SPHERE, other) for other in (SPHERE, CAPSULE)),
+    *((CAPSULE, other) for other in (CAPSULE, CYLINDER)),
 }
 """Pairs of geom types whose contacts are the C engine's, here or in MJX."""
 
@@ -266,7 +261,7 @@ def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
 def approximate_pairs(model: mujoco.MjModel) -> list[str]:
     """The pairs of geom types that can touch in `model` and whose contacts MJX finds otherwise than the C engine."""
     kinds = [mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in range(mujoco.mjtGeom.mjNGEOMTYPES)]
-    pairs = set()
+    pairs: set[str] = set()
     for one in range(model.ngeom):
         for other in range(one):
             bodies = model.geom_bodyid[[one, other]]
@@ -310,13 +305,14 @@ def _measure(
 ) -> tuple[list[np.ndarray], list[np.ndarray], float, float]:
     """Values, gradients (both in float64), and the median milliseconds of a step without and with its gradient."""
     forward, both = [], []
+    results: tuple[tuple[Tensor, ...], ...] = ()
     qpos, qvel, act, ctrl = map(torch.from_numpy, inputs)
     for _ in range(REPEATS):
         start = time.perf_counter()
         physics(qpos, qvel, ctrl, act)
         middle = time.perf_counter()
-        values, gradients = _pull_back(physics, inputs, cotangents)
+        results = _pull_back(physics, inputs, cotangents)
         forward.append(middle - start)
         both.append(time.perf_counter() - middle)
-    values, gradients = ([x.double().numpy() for x in tensors] for tensors in (values, gradients))  # pyright: ignore
+    values, gradients = ([x.double().numpy() for x in tensors] for tensors in results)
     return values, gradients, 1e3 * statistics.median(forward), 1e3 * statistics.median(both)

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffmaac.dynamics import AbstractDynamics, LearnedDynamics
 from diffmaac.dynamics.jacobian import jacobian
 from diffmaac.errors import DivergenceError
+from diffmaac.typed import matrix_norm
 
 ENSEMBLE = "ensemble"
 TINY = 1e-12
@@ -57,16 +58,16 @@ def jacobian_errors(
 ) -> list[JacobianError]:
     """eps_f of each member, and of the mean of the ensemble, last. Noise-free predictions are differentiated."""
     exact = jacobian(lambda s, a: truth.step(s, a, None), obs, action)
-    found = [jacobian(lambda s, a, m=m: _member_step(model, m, s, a), obs, action) for m in range(model.members)]
-    found.append(torch.stack(found).mean(0))
+    jacobians = [jacobian(lambda s, a, m=m: _member_step(model, m, s, a), obs, action) for m in range(model.members)]
+    jacobians.append(torch.stack(jacobians).mean(0))
     names = [*map(str, range(model.members)), ENSEMBLE]
-    return [_compare(name, ours, exact) for name, ours in zip(names, found, strict=True)]
+    return [_compare(name, ours, exact) for name, ours in zip(names, jacobians, strict=True)]
 
 
 def _compare(name: str, ours: Tensor, exact: Tensor) -> JacobianError:
     error = ours - exact
-    absolute, size = (torch.linalg.matrix_norm(x) for x in (error, exact))
-    cosine = (ours * exact).sum((1, 2)) / (torch.linalg.matrix_norm(ours) * size).clamp_min(TINY)
+    absolute, size = matrix_norm(error), matrix_norm(exact)
+    cosine = (ours * exact).sum((1, 2)) / (matrix_norm(ours) * size).clamp_min(TINY)
     scale = exact.square().mean((0, 2)).sqrt().clamp_min(TINY)
     return JacobianError(
         member=name,
@@ -103,7 +104,8 @@ def open_loop_errors(
     In standard deviations of the true states at that step. Rows whose true motion diverges are an error of the task:
     DivergenceError.
     """
-    ours, theirs, rows = obs.expand(model.members, -1, -1), obs, []
+    ours, theirs = obs.expand(model.members, -1, -1), obs
+    rows: list[Tensor] = []
     for action in actions:
         ours = model.step_members(ours, action.expand(model.members, -1, -1), None)
         theirs = truth.step(theirs, action, None)

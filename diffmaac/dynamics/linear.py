@@ -17,9 +17,9 @@ class LinearDynamics(AbstractDynamics):
     """
 
     def __init__(self, system: LinearSystem, std: Float[np.ndarray, " obs"] | None = None):
-        self._A = torch.from_numpy(system.A.copy())
-        self._B = torch.from_numpy(system.B.copy())
-        self._std = None if std is None or not std.any() else torch.from_numpy(std.copy())
+        self._A = torch.as_tensor(system.A.copy())
+        self._B = torch.as_tensor(system.B.copy())
+        self._std = None if std is None or not std.any() else torch.as_tensor(std.copy())
 
     @property
     def members(self) -> int:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.typed import as_function
 
 
 class MixedDynamics(AbstractDynamics):
@@ -68,7 +69,7 @@ class MixedDynamics(AbstractDynamics):
 
 def _with_derivative(value: Tensor, source: Tensor) -> Tensor:
     """`value` exactly, where value + (source - source) would round."""
-    return _Substitute.apply(value, source)  # pyright: ignore[reportReturnType]
+    return as_function(_Substitute)(value, source)
 
 
 class _Substitute(torch.autograd.Function):

@@ -26,7 +26,7 @@ class MjxDynamics(AbstractDynamics):
             raise TaskError(f"dynamics=true cannot be used here: {error}") from error
         self._coordinates = system.coordinates
         offset, factor = system.ctrl_scale
-        self._offset, self._factor = torch.from_numpy(offset), torch.from_numpy(factor)
+        self._offset, self._factor = torch.as_tensor(offset), torch.as_tensor(factor)
 
     @property
     def members(self) -> int:

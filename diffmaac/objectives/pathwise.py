@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.objectives.loop import ClosedLoop, soft_value
+from diffmaac.typed import as_function, vector_norm
 
 
 class PathwiseNoise(NamedTuple):
@@ -40,7 +41,7 @@ class _ClipAdjoint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *adjoint: Tensor) -> tuple[Tensor, None]:
         (grad,) = adjoint
-        norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)
+        norm = vector_norm(grad, dim=-1, keepdim=True)
         alive = norm[norm > 0]
         if alive.numel() == 0:
             return grad, None
@@ -56,7 +57,7 @@ def clip_adjoint(obs: Float[Tensor, "batch obs"], factor: float) -> Float[Tensor
     The derivative of a stiff contact is a hundred times that of free motion, so that a few samples of a batch decide
     the gradient of the mean, and its direction is noise. Clipping trades that variance for a bias.
     """
-    return _ClipAdjoint.apply(obs, factor)  # pyright: ignore[reportReturnType]
+    return as_function(_ClipAdjoint)(obs, factor)
 
 
 def pathwise_loss(
@@ -82,7 +83,7 @@ def pathwise_loss(
     horizon = len(noise.dynamics)
     total = torch.zeros_like(obs_t[..., 0])
     weight = torch.ones_like(total)
-    log_probs = []
+    log_probs: list[Tensor] = []
     for h in range(horizon):
         action_t, log_prob = policy.sample(obs_t, noise.policy[h])
         log_probs.append(log_prob)

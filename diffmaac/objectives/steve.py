@@ -22,7 +22,7 @@ class SteveNoise(NamedTuple):
 
     def split(self, rows: int) -> list["SteveNoise"]:
         """The same in chunks of `rows` samples, the last as long as it comes."""
-        return [SteveNoise(*chunk) for chunk in zip(*(noise.split(rows, -2) for noise in self), strict=True)]
+        return [SteveNoise(*chunk) for chunk in zip(*(torch.split(noise, rows, -2) for noise in self), strict=True)]
 
 
 def sample_steve_noise(
@@ -60,7 +60,7 @@ def steve_candidates(
     obs = transition.obs_tp1.expand(members, -1, -1)
     value = transition.reward_t.expand(members, -1)
     weight = transition.discount_tp1.expand(members, -1)
-    candidates = []
+    candidates: list[Tensor] = []
     horizon = noise.model.shape[0]
     for h in range(horizon + 1):
         distinct = obs[:1] if h == 0 else obs  # before the first step all members share one state

@@ -1,9 +1,9 @@
 """One control step of a MuJoCo model in JAX, and how it is differentiated."""
 
-import diffmaac.physics._import  # noqa: F401  (first: it keeps MJX from printing)
+from diffmaac.physics._import import mjx as mjx  # first: it keeps MJX from printing
 from diffmaac.physics.batch import batched_control_step as batched_control_step
 from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
-from diffmaac.physics.cache import kept_in as kept_in
+from diffmaac.physics.cache import persistent_cache as persistent_cache
 from diffmaac.physics.engine import Engine as Engine
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference

@@ -4,4 +4,4 @@ import contextlib
 import io
 
 with contextlib.redirect_stdout(io.StringIO()):
-    import mujoco.mjx as mjx  # noqa: F401  (importing it is the point)
+    from mujoco import mjx as mjx

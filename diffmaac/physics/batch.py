@@ -1,8 +1,5 @@
 """A batch of control steps."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax
 import mujoco
 import numpy as np

@@ -6,12 +6,14 @@ A compiled program is loaded from the cache and run, so whoever can write there 
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+from diffmaac.physics.typed import config, set_config
 
 _EMPTY = "diffmaac-empty-cache-"
 """How the names of caches begin that are thrown away."""
@@ -54,23 +56,23 @@ def enable_compilation_cache() -> Path | None:
     Returns:
         The directory in use, or None where JAX was configured by the user.
     """
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
+    if config("jax_compilation_cache_dir") is not None:
         return None
     directory = private_directory(cache_directory())
-    jax.config.update("jax_compilation_cache_dir", str(directory))
+    set_config("jax_compilation_cache_dir", str(directory))
     return directory
 
 
-def kept_in() -> str | None:
+def persistent_cache() -> str | None:
     """The directory in which compiled programs outlive this process; None where there is none."""
-    directory = jax.config.values["jax_compilation_cache_dir"]
+    directory = config("jax_compilation_cache_dir")
     return None if directory is None or Path(directory).name.startswith(_EMPTY) else directory
 
 
 @contextmanager
-def empty_compilation_cache() -> Iterator[None]:
+def empty_compilation_cache() -> Generator[None]:
     """A cache of its own, empty and forgotten afterwards: to measure how long compiling takes."""
-    before = jax.config.values["jax_compilation_cache_dir"]
+    before = config("jax_compilation_cache_dir")
     with tempfile.TemporaryDirectory(prefix=_EMPTY) as directory:
         try:
             _use(directory)
@@ -85,5 +87,5 @@ def forget_programs() -> None:
 
 
 def _use(directory: str | None) -> None:
-    jax.config.update("jax_compilation_cache_dir", directory)
+    set_config("jax_compilation_cache_dir", directory)
     compilation_cache.reset_cache()  # JAX keeps the one it opened, whatever the setting says later

@@ -5,7 +5,6 @@ capsule and a cylinder.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,14 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
-PLANE, SPHERE, CAPSULE, CYLINDER, BOX = (
-    int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("PLANE", "SPHERE", "CAPSULE", "CYLINDER", "BOX")
-)
-"""As integers: a JAX array and an enum of MuJoCo are never equal."""
+from diffmaac.physics.typed import einsum, jvp, repeat
+
+PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)
+SPHERE = int(mujoco.mjtGeom.mjGEOM_SPHERE)
+CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
+CYLINDER = int(mujoco.mjtGeom.mjGEOM_CYLINDER)
+BOX = int(mujoco.mjtGeom.mjGEOM_BOX)
+"""Types of geoms as integers: a JAX array and an enum of MuJoCo are never equal."""
 CORNERS = np.array([[(1 if i & bit else -1) for bit in (1, 2, 4)] for i in range(8)], float)
 """The corners of a box of half size 1, in the order in which the C engine tries them."""
 AWAY = 1e3
@@ -48,8 +51,7 @@ def align_capsule_frames(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     MJX does so only where the capsule is more than 30 degrees off the normal, the C engine always (upstream issue
     2774). Pyramidal friction cones see the difference.
     """
-    rows: Any = data._impl
-    contact = rows.contact
+    contact = data._impl.contact
     if not _may_touch(model, contact, PLANE, CAPSULE):
         return data
     on_plane = _between(model, contact, PLANE, CAPSULE)
@@ -66,28 +68,27 @@ def take_box_corners(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     MJX treats the box as a convex mesh and picks four of its vertices by the area that they span, which drops some that
     do touch (one of an edge's two).
     """
-    rows: Any = data._impl
-    contact = rows.contact
+    contact = data._impl.contact
     if not _may_touch(model, contact, PLANE, BOX):
         return data
     plane, box = contact.geom[:, 0], contact.geom[:, 1]
     slot = _slot(contact)
     normal = data.geom_xmat[plane][:, :, 2]
     size = jnp.asarray(model.geom_size)[box]
-    corners = jnp.einsum("cij,ckj->cki", data.geom_xmat[box], CORNERS.astype(size.dtype) * size[:, None])
-    depth = jnp.einsum("cki,ci->ck", corners, normal)
+    corners = einsum("cij,ckj->cki", data.geom_xmat[box], jnp.asarray(CORNERS, size.dtype) * size[:, None])
+    depth = einsum("cki,ci->ck", corners, normal)
     centre = ((data.geom_xpos[box] - data.geom_xpos[plane]) * normal).sum(1)
     below = (centre[:, None] + depth <= contact.includemargin[:, None]) & (depth <= 0)
     chosen = below & (jnp.cumsum(below, axis=1) - 1 == slot[:, None])
-    found, pick = chosen.any(1), chosen.argmax(1)
+    filled, pick = chosen.any(1), chosen.argmax(1)
     corner = jnp.take_along_axis(corners, pick[:, None, None], axis=1)[:, 0]
     distance = centre + jnp.take_along_axis(depth, pick[:, None], axis=1)[:, 0]
     position = data.geom_xpos[box] + corner - 0.5 * distance[:, None] * normal
     on_plane = _between(model, contact, PLANE, BOX)
     return data.tree_replace(
         {
-            "_impl.contact.dist": jnp.where(on_plane, jnp.where(found, distance, FAR), contact.dist),
-            "_impl.contact.pos": jnp.where((on_plane & found)[:, None], position, contact.pos),
+            "_impl.contact.dist": jnp.where(on_plane, jnp.where(filled, distance, FAR), contact.dist),
+            "_impl.contact.pos": jnp.where((on_plane & filled)[:, None], position, contact.pos),
         }
     )
 
@@ -100,8 +101,7 @@ def meet_capsules(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     "Real-Time Collision Detection", 5.1.9). Of parallel capsules, which the C engine gives up to two contacts, MJX's
     single one is kept.
     """
-    rows: Any = data._impl
-    contact = rows.contact
+    contact = data._impl.contact
     if not (_may_touch(model, contact, SPHERE, CAPSULE) or _may_touch(model, contact, CAPSULE, CAPSULE)):
         return data
     first, second = contact.geom[:, 0], contact.geom[:, 1]
@@ -112,16 +112,16 @@ def meet_capsules(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     cosine = (axis_1 * axis_2).sum(1)
     along_1, along_2 = -(axis_1 * apart).sum(1), (axis_2 * apart).sum(1)
     sine_squared = 1 - cosine**2
-    parallel = sine_squared < PARALLEL * jnp.finfo(apart.dtype).eps
+    parallel = sine_squared < PARALLEL * np.finfo(apart.dtype).eps
     on_lines = (along_1 + cosine * along_2) / jnp.where(parallel, 1.0, sine_squared)
     point_2 = jnp.clip(along_2 + cosine * jnp.clip(on_lines, -half_1, half_1), -half_2, half_2)
     point_1 = jnp.clip(along_1 + cosine * point_2, -half_1, half_1)
     nearest_1 = data.geom_xpos[first] + point_1[:, None] * axis_1
     difference = data.geom_xpos[second] + point_2[:, None] * axis_2 - nearest_1
     square = (difference**2).sum(1)
-    mended = (square > NOTHING**2) & _between(model, contact, CAPSULE, CAPSULE) & ~parallel
-    mended |= (square > NOTHING**2) & _between(model, contact, SPHERE, CAPSULE)
-    return _placed(data, mended, nearest_1, difference, (size[first, 0], size[second, 0]))
+    moved = (square > NOTHING**2) & _between(model, contact, CAPSULE, CAPSULE) & ~parallel
+    moved |= (square > NOTHING**2) & _between(model, contact, SPHERE, CAPSULE)
+    return _placed(data, moved, nearest_1, difference, (size[first, 0], size[second, 0]))
 
 
 def meet_cylinders(model: mjx.Model, data: mjx.Data) -> mjx.Data:
@@ -132,16 +132,15 @@ def meet_cylinders(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     along the segment, so its minimum is found by halving; that point's derivative is the implicit function theorem's.
     Where the axis itself is inside the cylinder, MJX's contacts are kept.
     """
-    rows: Any = data._impl
-    contact = rows.contact
+    contact = data._impl.contact
     if not _may_touch(model, contact, CAPSULE, CYLINDER):
         return data
     capsule, cylinder = contact.geom[:, 0], contact.geom[:, 1]
     size = jnp.asarray(model.geom_size)
     radius, half = size[cylinder, 0], size[cylinder, 1]
     turn = data.geom_xmat[cylinder]
-    centre = jnp.einsum("cji,cj->ci", turn, data.geom_xpos[capsule] - data.geom_xpos[cylinder])
-    axis = jnp.einsum("cji,cj->ci", turn, data.geom_xmat[capsule][:, :, 2])
+    centre = einsum("cji,cj->ci", turn, data.geom_xpos[capsule] - data.geom_xpos[cylinder])
+    axis = einsum("cji,cj->ci", turn, data.geom_xmat[capsule][:, :, 2])
 
     def beyond(along: Array) -> Array:
         """From the nearest point of the cylinder to the axis's point there, in the cylinder's frame."""
@@ -158,12 +157,12 @@ def meet_cylinders(model: mjx.Model, data: mjx.Data) -> mjx.Data:
 
     along = _root(slope, size[capsule, 1])
     gap = beyond(along)
-    difference = -jnp.einsum("cij,cj->ci", turn, gap)
+    difference = -einsum("cij,cj->ci", turn, gap)
     nearest = data.geom_xpos[capsule] + along[:, None] * data.geom_xmat[capsule][:, :, 2]
-    mended = _between(model, contact, CAPSULE, CYLINDER) & ((difference**2).sum(1) > NOTHING**2)
-    data = _placed(data, mended, nearest, difference, (size[capsule, 0], jnp.zeros_like(radius)))
-    distance = data._impl.contact.dist  # pyright: ignore[reportAttributeAccessIssue]
-    return data.tree_replace({"_impl.contact.dist": jnp.where(mended & (_slot(contact) > 0), FAR, distance)})
+    moved = _between(model, contact, CAPSULE, CYLINDER) & ((difference**2).sum(1) > NOTHING**2)
+    data = _placed(data, moved, nearest, difference, (size[capsule, 0], jnp.zeros_like(radius)))
+    distance = data._impl.contact.dist
+    return data.tree_replace({"_impl.contact.dist": jnp.where(moved & (_slot(contact) > 0), FAR, distance)})
 
 
 def collide(model: mjx.Model, data: mjx.Data) -> mjx.Data:
@@ -173,11 +172,10 @@ def collide(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     is not a number. So the others are found while the cylinders are far away, and again while the capsules are, and
     those two types together without a derivative.
     """
-    found = mjx.collision(model, data)
-    rows: Any = found._impl
-    contact = rows.contact
+    collided = mjx.collision(model, data)
+    contact = collided._impl.contact
     if not _may_touch(model, contact, CAPSULE, CYLINDER):
-        return found
+        return collided
     types = jnp.asarray(model.geom_type)
     has_cylinder = (types[contact.geom] == CYLINDER).any(1)
     both = _between(model, contact, CAPSULE, CYLINDER)
@@ -192,7 +190,7 @@ def collide(model: mjx.Model, data: mjx.Data) -> mjx.Data:
         shape = (-1,) + (1,) * (fixed.ndim - 1)
         return jnp.where(both.reshape(shape), fixed, jnp.where(has_cylinder.reshape(shape), two, one))
 
-    return found.tree_replace({f"_impl.contact.{name}": chosen(name) for name in ("dist", "pos", "frame")})
+    return collided.tree_replace({f"_impl.contact.{name}": chosen(name) for name in ("dist", "pos", "frame")})
 
 
 def _root(function: Callable[[Array], Array], half: Float[Array, " contacts"]) -> Float[Array, " contacts"]:
@@ -204,33 +202,32 @@ def _root(function: Callable[[Array], Array], half: Float[Array, " contacts"]) -
         below = function(middle) < 0
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (-half, half))
-    found = jax.lax.stop_gradient(0.5 * (low + high))
-    value, rise = jax.jvp(function, (found,), (jnp.ones_like(found),))
+    low, high = repeat(HALVINGS, halve, (-half, half))
+    root = jax.lax.stop_gradient(0.5 * (low + high))
+    value, rise = jvp(function, root, jnp.ones_like(root))
     rise = jax.lax.stop_gradient(rise)
-    inside = (jnp.abs(found) < half * (1 - ENDS)) & (rise > NOTHING)
-    return found - jnp.where(inside, (value - jax.lax.stop_gradient(value)) / jnp.where(inside, rise, 1.0), 0.0)
+    inside = (jnp.abs(root) < half * (1 - ENDS)) & (rise > NOTHING)
+    return root - jnp.where(inside, (value - jax.lax.stop_gradient(value)) / jnp.where(inside, rise, 1.0), 0.0)
 
 
 def _placed(
     data: mjx.Data,
-    mended: Bool[Array, " contacts"],
+    moved: Bool[Array, " contacts"],
     nearest: Float[Array, "contacts 3"],
     difference: Float[Array, "contacts 3"],
     radii: tuple[Float[Array, " contacts"], Float[Array, " contacts"]],
 ) -> mjx.Data:
-    """The `mended` contacts lie between `nearest`, on the first geom's core, and a point of the second's."""
-    rows: Any = data._impl
-    contact = rows.contact
-    length = jnp.sqrt(jnp.where(mended, (difference**2).sum(1), 1.0))
+    """The contacts that are `moved` lie between `nearest`, on the first geom's core, and a point of the second's."""
+    contact = data._impl.contact
+    length = jnp.sqrt(jnp.where(moved, (difference**2).sum(1), 1.0))
     normal = difference / length[:, None]
     distance = length - radii[0] - radii[1]
     position = nearest + (radii[0] + 0.5 * distance)[:, None] * normal
     return data.tree_replace(
         {
-            "_impl.contact.dist": jnp.where(mended, distance, contact.dist),
-            "_impl.contact.pos": jnp.where(mended[:, None], position, contact.pos),
-            "_impl.contact.frame": jnp.where(mended[:, None, None], _frame(normal), contact.frame),
+            "_impl.contact.dist": jnp.where(moved, distance, contact.dist),
+            "_impl.contact.pos": jnp.where(moved[:, None], position, contact.pos),
+            "_impl.contact.frame": jnp.where(moved[:, None, None], _frame(normal), contact.frame),
         }
     )
 
@@ -243,18 +240,18 @@ def _frame(normal: Float[Array, "contacts 3"]) -> Float[Array, "contacts 3 3"]:
     return jnp.stack([normal, tangent, jnp.cross(normal, tangent)], axis=1)
 
 
-def _slot(contact: Any) -> Int[Array, " contacts"]:
+def _slot(contact: mjx.Contact) -> Int[Array, " contacts"]:
     """Which of its pair's contacts a row is."""
     same_pair = (contact.geom[:, None] == contact.geom[None]).all(-1)
     return jnp.tril(same_pair, -1).sum(1)
 
 
-def _may_touch(model: mjx.Model, contact: Any, one: int, other: int) -> bool:
+def _may_touch(model: mjx.Model, contact: mjx.Contact, one: int, other: int) -> bool:
     types = np.asarray(model.geom_type)
     return contact.frame.shape[0] > 0 and bool((types == one).any() and (types == other).any())
 
 
-def _between(model: mjx.Model, contact: Any, one: int, other: int) -> Bool[Array, " contacts"]:
+def _between(model: mjx.Model, contact: mjx.Contact, one: int, other: int) -> Bool[Array, " contacts"]:
     """The contacts of these types of geom, which MuJoCo keeps in ascending order."""
     types = jnp.asarray(model.geom_type)
     return (types[contact.geom[:, 0]] == one) & (types[contact.geom[:, 1]] == other)

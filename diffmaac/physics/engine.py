@@ -1,8 +1,5 @@
 """Batches of control steps in the MuJoCo C engine, over threads. No JAX, no gradients."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import copy
 from typing import TypeAlias
 
@@ -61,7 +58,8 @@ class Engine:
         ctrl: Float[np.ndarray, "batch nu"],
     ) -> Arrays:
         """The next states, in float64."""
-        return tuple(states[:, -1] for states in self.trajectory(qpos, qvel, act, ctrl))  # pyright: ignore
+        qpos, qvel, act = self.trajectory(qpos, qvel, act, ctrl)
+        return qpos[:, -1], qvel[:, -1], act[:, -1]
 
     def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
         """The states after every time step: (batch, frame_skip, width) each."""

@@ -1,8 +1,5 @@
 """Central differences of the C engine: the referee, and the way for models that MJX cannot load."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 import math
 import os
@@ -16,6 +13,7 @@ from jax.typing import ArrayLike
 from diffmaac.physics.engine import Arrays, Engine
 from diffmaac.physics.gradient import AbstractGradient, ControlStep, PhysicsState
 from diffmaac.physics.tangent import TangentSpace
+from diffmaac.physics.typed import custom_vjp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +37,18 @@ class FiniteDifference(AbstractGradient):
     def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
         differences = CentralDifferences(model, frame_skip, self.eps, threads=os.cpu_count() or 1)
 
-        @jax.custom_vjp
         def step(qpos: Array, qvel: Array, act: Array, ctrl: Array) -> PhysicsState:
             shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (qpos, qvel, act))
             return jax.pure_callback(differences.step, shapes, qpos, qvel, act, ctrl, vmap_method="broadcast_all")
 
-        def forward(*inputs: Array) -> tuple[PhysicsState, tuple[Array, ...]]:
-            return step(*inputs), inputs
+        def forward(qpos: Array, qvel: Array, act: Array, ctrl: Array) -> tuple[PhysicsState, tuple[Array, ...]]:
+            return step(qpos, qvel, act, ctrl), (qpos, qvel, act, ctrl)
 
         def backward(inputs: tuple[Array, ...], cotangents: PhysicsState) -> tuple[Array, ...]:
             shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs)
             return jax.pure_callback(differences.pull_back, shapes, *inputs, *cotangents, vmap_method="broadcast_all")
 
-        step.defvjp(forward, backward)
-        return step
+        return custom_vjp(step, forward, backward)
 
 
 class CentralDifferences:
@@ -71,7 +67,8 @@ class CentralDifferences:
         arrays = [np.asarray(x) for x in inputs]  # JAX hands its own arrays to a callback
         lead, dtype = arrays[0].shape[:-1], arrays[0].dtype
         after = self._engine.step(*(_rows(x) for x in arrays))
-        return tuple(x.reshape(*lead, x.shape[-1]).astype(dtype) for x in after)  # pyright: ignore[reportReturnType]
+        qpos, qvel, act = (x.reshape(*lead, x.shape[-1]).astype(dtype) for x in after)
+        return qpos, qvel, act
 
     def pull_back(self, *inputs_and_cotangents: ArrayLike) -> tuple[np.ndarray, ...]:
         """(qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four."""

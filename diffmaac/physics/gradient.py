@@ -1,8 +1,5 @@
 """The interface: how a control step is differentiated is an object, passed as a value."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import abc
 from collections.abc import Callable
 from typing import TypeAlias

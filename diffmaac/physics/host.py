@@ -1,12 +1,11 @@
 """How XLA is used on a CPU: several devices to split a batch over, and the options to compile with."""
 
-# pyright: reportInvalidTypeForm=false
-# `jax.Device` is a class, which its stub hides.
-
 import contextlib
 import os
 
 import jax
+
+from diffmaac.physics.typed import config, set_config
 
 MAX_HOST_DEVICES = 4
 """XLA compiles and dispatches for each device; beyond a few, small batches no longer fill them."""
@@ -38,11 +37,11 @@ def host_devices() -> tuple[jax.Device, ...]:
     The number of devices is fixed when JAX's backend starts, so call this first. A number that the user has set is left
     alone.
     """
-    chosen = jax.config.values["jax_num_cpu_devices"] >= 0 or "xla_force_host_platform_device_count" in _xla_flags()
+    chosen = config("jax_num_cpu_devices") >= 0 or "xla_force_host_platform_device_count" in _xla_flags()
     if not chosen:
         # JAX raises where its backend has started; there is no public way to ask before.
         with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, MAX_HOST_DEVICES))
+            set_config("jax_num_cpu_devices", min(os.cpu_count() or 1, MAX_HOST_DEVICES))
     return tuple(jax.local_devices(backend="cpu"))
 
 

@@ -1,20 +1,17 @@
 """The exact derivative of the constraint solver, by the implicit function theorem."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 
 import mujoco
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from mujoco import mjx
 
+from diffmaac.physics.elimination import solve
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.integrator import SOLUTION
-from diffmaac.physics.linear import solve
 from diffmaac.physics.solver import constraint_problem, force_law, hessian, minimise, residual
 from diffmaac.physics.step import control_step
+from diffmaac.physics.typed import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +45,7 @@ class ImplicitGradient(AbstractGradient):
 def _solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     problem = constraint_problem(model, data)
     fixed = lax.stop_gradient(problem)
-    solution = checkpoint_name(minimise(fixed, lax.stop_gradient(data.qacc_warmstart)), SOLUTION)
+    solution = named(minimise(fixed, lax.stop_gradient(data.qacc_warmstart)), SOLUTION)
     law = force_law(fixed, fixed.jacobian @ solution - fixed.reference)
     change = residual(problem, solution)
     qacc = solution - solve(hessian(fixed, law), change - lax.stop_gradient(change), symmetric=True)

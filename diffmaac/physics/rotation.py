@@ -5,15 +5,15 @@ loses the derivative of its attitude with respect to its angular velocity, and a
 its stiffness: half the gradient of an ant that has come to lie still.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 from mujoco import mjx
+
+from diffmaac.physics.quaternion import multiply
+from diffmaac.physics.typed import norm
 
 SMALL = 1e-3
 """Squared half angle below which series of four terms take over: they err by less than 1e-16 of their value."""
@@ -45,19 +45,6 @@ def rotation_between(one: Float[Array, "*batch 4"], other: Float[Array, "*batch 
     return 2 * factor[..., None] * v
 
 
-def multiply(a: Float[Array, "*batch 4"], b: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """The product of quaternions: first b's rotation, then a's, in the frame that a starts from."""
-    w, x, y, z = jnp.moveaxis(a, -1, 0)
-    p, q, r, s = jnp.moveaxis(b, -1, 0)
-    product = (
-        w * p - x * q - y * r - z * s,
-        w * q + x * p + y * s - z * r,
-        w * r - x * s + y * p + z * q,
-        w * s + x * r - y * q + z * p,
-    )
-    return jnp.stack(product, axis=-1)
-
-
 def rotating_joints(model: mjx.Model | mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the n ball and free joints: their indices (n,), their quaternions' into qpos (n, 4), their dofs (n, 3)."""
     kinds = np.asarray(model.jnt_type)
@@ -74,7 +61,7 @@ def integrate_rotations(model: mjx.Model, before: mjx.Data, after: mjx.Data) -> 
     if len(dofs) == 0:
         return after
     moved = multiply(before.qpos[quaternions], turn(model.opt.timestep * after.qvel[dofs]))
-    moved = moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+    moved = moved / norm(moved, axis=-1, keepdims=True)
     return after.replace(qpos=after.qpos.at[quaternions].set(moved))
 
 

@@ -10,7 +10,7 @@ equality rows always are; friction-loss rows are quadratic inside and linear out
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
-from diffmaac.physics.linear import solve
+from diffmaac.physics.elimination import solve
+from diffmaac.physics.typed import einsum, pad, repeat
 
 MAX_ITERATIONS = 20
 """Newton iterations. The loop ends when the active set repeats; six were enough for 256 half_cheetah contact states
@@ -72,7 +73,7 @@ def constraint_problem(model: mjx.Model, data: mjx.Data) -> ConstraintProblem:
 
     The constraint rows live in `Data._impl`: MJX 3.17 warns (DeprecationWarning) when they are read any other way.
     """
-    rows: Any = data._impl
+    rows = data._impl
     return ConstraintProblem(
         mass=mjx.full_m(model, data),
         qfrc_smooth=data.qfrc_smooth,
@@ -86,7 +87,7 @@ def constraint_problem(model: mjx.Model, data: mjx.Data) -> ConstraintProblem:
     )
 
 
-def _cones(model: mjx.Model, rows: Any) -> Iterator[Cones]:
+def _cones(model: mjx.Model, rows: mjx.DataJAX) -> Iterator[Cones]:
     contact = rows.contact
     for dim in sorted({int(dim) for dim in contact.dim if dim > 1}):
         (chosen,) = np.nonzero(contact.dim == dim)
@@ -104,7 +105,7 @@ def force_law(problem: ConstraintProblem, x: Float[Array, " nefc"]) -> ForceLaw:
     quadratic = jnp.where(problem.pushes_only, x < 0, ~saturated)
     force = jnp.where(quadratic, -stiffness * x, jnp.where(saturated, -jnp.sign(x) * limit, 0.0))
     curvature = jnp.where(quadratic, stiffness, 0.0)
-    blocks = []
+    blocks: list[Array] = []
     for cones in problem.cones:
         cone_force, block = _cone_law(cones, x[cones.rows])
         force = force.at[cones.rows].set(cone_force)
@@ -133,7 +134,7 @@ def _cone_law(cones: Cones, x: Float[Array, "contacts d"]) -> tuple[Array, Array
     strength = cones.stiffness[:, 0] / (mu**2 * (1 + mu**2))
     along = direction[:, :, None] * direction[:, None, :]
     bend = (jnp.eye(x.shape[1] - 1, dtype=x.dtype) - along) / jnp.where(sliding, tangential, 1.0)[:, None, None]
-    bend = jnp.pad(-(mu * depth)[:, None, None] * bend, ((0, 0), (1, 0), (1, 0)))
+    bend = pad(-(mu * depth)[:, None, None] * bend, ((0, 0), (1, 0), (1, 0)))
     sliding_force = -(strength * depth)[:, None] * slope * cones.scale
     outer = slope[:, :, None] * slope[:, None, :] + bend
     sliding_block = strength[:, None, None] * outer * cones.scale[:, :, None] * cones.scale[:, None, :]
@@ -154,7 +155,7 @@ def hessian(problem: ConstraintProblem, law: ForceLaw) -> Float[Array, "nv nv"]:
     total = problem.mass + (problem.jacobian.T * law.curvature) @ problem.jacobian
     for cones, block in zip(problem.cones, law.blocks, strict=True):
         jacobian = problem.jacobian[cones.rows]
-        total = total + jnp.einsum("cdv,cde,cew->vw", jacobian, block, jacobian)
+        total = total + einsum("cdv,cde,cew->vw", jacobian, block, jacobian)
     return total
 
 
@@ -182,7 +183,7 @@ def _line_search(problem: ConstraintProblem, x: Array, jacobian_p: Array, slope:
         second = bend + (law.curvature * jacobian_p) @ jacobian_p
         for cones, block in zip(problem.cones, law.blocks, strict=True):
             p = jacobian_p[cones.rows]
-            second = second + jnp.einsum("cd,cde,ce->", p, block, p)
+            second = second + einsum("cd,cde,ce->", p, block, p)
         low, high = jnp.where(first < 0, length, low), jnp.where(first > 0, length, high)
         newton = length - first / second
         outside = (newton <= low) | (newton >= high)
@@ -190,7 +191,7 @@ def _line_search(problem: ConstraintProblem, x: Array, jacobian_p: Array, slope:
         return jnp.where(first == 0, length, newton), low, high
 
     start = (jnp.ones_like(slope), jnp.zeros_like(slope), jnp.full_like(slope, jnp.inf))
-    return jax.lax.fori_loop(0, LINE_SEARCH_ITERATIONS, body, start)[0]
+    return repeat(LINE_SEARCH_ITERATIONS, body, start)[0]
 
 
 def minimise(problem: ConstraintProblem, warmstart: Float[Array, " nv"]) -> Float[Array, " nv"]:
@@ -241,5 +242,5 @@ def _newton_step(problem: ConstraintProblem, qacc: Float[Array, " nv"]) -> tuple
         # Sliding cones are not quadratic: there the step converges quadratically, and Newton's decrement says when
         # the next one would be lost in rounding.
         scale = 1.0 + qacc @ problem.mass @ qacc
-        converged = -direction @ gradient < jnp.finfo(qacc.dtype).eps * scale
+        converged = -direction @ gradient < np.finfo(qacc.dtype).eps * scale
     return qacc, converged & (jnp.abs(length - 1) < STEP_TOLERANCE)

@@ -1,12 +1,8 @@
 """The control step: MJX's public stages, composed so that only what the next state needs is computed."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import copy
 import functools
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +13,13 @@ from jaxtyping import Float
 from mujoco import mjx
 
 from diffmaac.physics.contact import collide, correct_contacts
+from diffmaac.physics.elimination import solve as solve_linear
 from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
-from diffmaac.physics.integrator import Carry, euler, implicit_fast, one_stage, rk4
-from diffmaac.physics.linear import solve as solve_linear
+from diffmaac.physics.integrator import Carry, Stage, euler, implicit_fast, one_stage, rk4
 from diffmaac.physics.rotation import rotating_joints, rotational_springs
 
-Solve: TypeAlias = Callable[[mjx.Model, mjx.Data], mjx.Data]
+Solve: TypeAlias = Stage
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
 
 _POSITION = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.crb, mjx.tendon_armature)
@@ -37,7 +33,7 @@ def _smooth_acceleration(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     return data.replace(qfrc_smooth=force, qacc_smooth=acceleration)
 
 
-def _stages(model: mujoco.MjModel) -> tuple[Callable, ...]:
+def _stages(model: mujoco.MjModel) -> tuple[Stage, ...]:
     """`mjx.forward` up to the solver without LAPACK and what no force depends on (cameras, lights, sensors)."""
     springs = functools.partial(rotational_springs, model.jnt_stiffness)
     return (*_POSITION, *_CONSTRAINTS, mjx.fwd_velocity, springs, mjx.fwd_actuation, _smooth_acceleration)
@@ -88,7 +84,7 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
 
 def _forward(
     model: mjx.Model,
-    stages: tuple[Callable, ...],
+    stages: tuple[Stage, ...],
     blank: mjx.Data,
     solve: Solve,
     qpos: Array,
@@ -99,8 +95,7 @@ def _forward(
     data = blank.replace(qpos=qpos, qvel=qvel, act=act, qacc_warmstart=warmstart)
     for stage in stages:
         data = stage(model, data)
-    rows: Any = data._impl
-    if rows.efc_J.shape[0] == 0:
+    if data._impl.efc_J.shape[0] == 0:
         return data.replace(qacc=data.qacc_smooth)
     return solve(model, data)
 

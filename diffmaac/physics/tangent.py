@@ -1,11 +1,11 @@
 """Positions and their tangent space: quaternions have four numbers and three degrees of freedom."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import mujoco
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
+
+from diffmaac.physics.quaternion import multiply
+from diffmaac.physics.rotation import rotating_joints
 
 
 class TangentSpace:
@@ -16,17 +16,9 @@ class TangentSpace:
 
     def __init__(self, model: mujoco.MjModel):
         self.nq, self.nv = model.nq, model.nv
-        quaternions, rotations = [], []
-        scalar = np.ones(model.nq, bool), np.ones(model.nv, bool)
-        for kind, qpos, dof in zip(model.jnt_type, model.jnt_qposadr, model.jnt_dofadr, strict=True):
-            shift = {mujoco.mjtJoint.mjJNT_FREE: 3, mujoco.mjtJoint.mjJNT_BALL: 0}.get(mujoco.mjtJoint(kind))
-            if shift is not None:
-                quaternions.append(np.arange(4) + qpos + shift)
-                rotations.append(np.arange(3) + dof + shift)
-                scalar[0][quaternions[-1]], scalar[1][rotations[-1]] = False, False
-        self._quaternions: Int[np.ndarray, "rotations 4"] = np.array(quaternions, int).reshape(-1, 4)
-        self._rotations: Int[np.ndarray, "rotations 3"] = np.array(rotations, int).reshape(-1, 3)
-        self._scalar_qpos, self._scalar_dofs = np.flatnonzero(scalar[0]), np.flatnonzero(scalar[1])
+        _, self._quaternions, self._rotations = rotating_joints(model)
+        self._scalar_qpos = np.setdiff1d(np.arange(model.nq), self._quaternions)
+        self._scalar_dofs = np.setdiff1d(np.arange(model.nv), self._rotations)
 
     def displace(
         self, qpos: Float[np.ndarray, "*#batch nq"], displacement: Float[np.ndarray, "*#batch nv"]
@@ -38,7 +30,7 @@ class TangentSpace:
         angle = np.linalg.norm(angle_axis, axis=-1, keepdims=True)
         # sin(x / 2) / x is 1/2 at 0; numpy's sinc is sin(pi x) / (pi x).
         turn = np.concatenate([np.cos(angle / 2), 0.5 * np.sinc(angle / (2 * np.pi)) * angle_axis], axis=-1)
-        moved[..., self._quaternions] = _multiply(moved[..., self._quaternions], turn)
+        moved[..., self._quaternions] = multiply(moved[..., self._quaternions], turn)
         return moved
 
     def pull_back(
@@ -54,7 +46,7 @@ class TangentSpace:
         rotation = gradient[..., self._rotations]
         # q moves by q (0, d/2), of norm |q| |d| / 2: the transposed inverse of that map is 4 / |q|^2 times the map.
         pure = np.concatenate([np.zeros((*rotation.shape[:-1], 1)), 2 * rotation], axis=-1)
-        out[..., self._quaternions] = _multiply(quaternion, pure) / (quaternion**2).sum(-1, keepdims=True)
+        out[..., self._quaternions] = multiply(quaternion, pure) / (quaternion**2).sum(-1, keepdims=True)
         return out
 
     def project(
@@ -65,20 +57,5 @@ class TangentSpace:
         out[..., self._scalar_dofs] = gradient[..., self._scalar_qpos]
         conjugate = qpos[..., self._quaternions] * np.array([1.0, -1.0, -1.0, -1.0])
         # The transpose of d -> q (0, d/2).
-        out[..., self._rotations] = 0.5 * _multiply(conjugate, gradient[..., self._quaternions])[..., 1:]
+        out[..., self._rotations] = 0.5 * multiply(conjugate, gradient[..., self._quaternions])[..., 1:]
         return out
-
-
-def _multiply(a: Float[np.ndarray, "*batch 4"], b: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
-    """The product of quaternions (w, x, y, z)."""
-    w, x, y, z = np.moveaxis(a, -1, 0)
-    p, q, r, s = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            w * p - x * q - y * r - z * s,
-            w * q + x * p + y * s - z * r,
-            w * r - x * s + y * p + z * q,
-            w * s + x * r - y * q + z * p,
-        ],
-        axis=-1,
-    )

@@ -1,8 +1,5 @@
 """The derivative of a fixed number of solver iterations, for comparison with the exact one."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 
 import mujoco

@@ -1,8 +1,5 @@
 """Models, states, and the C engine as the reference: its steps, and their central differences in float64."""
 
-# pyright: reportAttributeAccessIssue=false
-# The names of the `mujoco` module come from a C extension without stubs.
-
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -101,14 +98,10 @@ def c_engine(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, .
     return tuple(np.split(after, [model.nq, model.nq + model.nv], axis=1))
 
 
-def case_inputs(case: Case) -> tuple[mujoco.MjModel, int, tuple[np.ndarray, ...]]:
-    return case.model, case.frame_skip, case.inputs
-
-
 def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[np.ndarray, ...]:
     """States in contact, met by the C engine under random controls, and controls to apply in them."""
-    rng, data, found, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
-    while len(found) < count:
+    rng, data, states, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
+    while len(states) < count:
         if step % 100 == 0:
             mujoco.mj_resetData(model, data)
             data.qpos += rng.uniform(-0.05, 0.05, model.nq)
@@ -117,15 +110,15 @@ def contact_states(model: mujoco.MjModel, frame_skip: int, count: int) -> tuple[
         mujoco.mj_forward(model, data)
         step += 1
         if step % 3 == 0 and data.ncon > 0:
-            found.append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), rng.uniform(-1, 1, model.nu)))
-    qpos, qvel, act, ctrl = zip(*found, strict=True)
+            states.append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), rng.uniform(-1, 1, model.nu)))
+    qpos, qvel, act, ctrl = zip(*states, strict=True)
     return np.stack(qpos), np.stack(qvel), np.stack(act), np.stack(ctrl)
 
 
 def thrown_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
     """States in contact, met by the C engine after throws in random directions."""
-    rng, data, found, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
-    while len(found) < count:
+    rng, data, states, step = np.random.default_rng(0), mujoco.MjData(model), [], 0
+    while len(states) < count:
         if step % 120 == 0:
             mujoco.mj_resetData(model, data)
             mujoco.mj_integratePos(model, data.qpos, rng.normal(size=model.nv), 0.3)
@@ -133,8 +126,8 @@ def thrown_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
         mujoco.mj_step(model, data)
         step += 1
         if step % 5 == 0 and data.ncon > 0:
-            found.append((data.qpos.copy(), data.qvel.copy()))
-    qpos, qvel = (np.stack(column) for column in zip(*found, strict=True))
+            states.append((data.qpos.copy(), data.qvel.copy()))
+    qpos, qvel = (np.stack(column) for column in zip(*states, strict=True))
     return qpos, qvel, np.zeros((count, 0)), np.zeros((count, 0))
 
 
@@ -164,6 +157,12 @@ def make_case(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, 
     cotangents = tuple(rng.normal(size=array.shape) for array in inputs[:3])
     outputs, gradients = pull_back(batched_control_step(model, frame_skip), inputs, cotangents)
     return Case(model, frame_skip, inputs, outputs, cotangents, gradients)
+
+
+def check_step(case: Case, tolerance: float) -> None:
+    """The library's next states are the C engine's."""
+    for output, expected in zip(case.outputs, c_engine(case.model, case.frame_skip, case.inputs), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=tolerance)
 
 
 def central_differences(case: Case, step: float) -> np.ndarray:

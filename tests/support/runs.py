@@ -36,7 +36,8 @@ def words(**settings) -> list[str]:
 
 
 def tiny(path: Path, **changes) -> Path:
-    return diffmaac.train(**{"env": "double_integrator", **TINY, **changes}, out=str(path), progress=False).path
+    settings: dict[str, Any] = {"env": "double_integrator", **TINY, **changes}
+    return diffmaac.train(**settings, out=str(path), progress=False).path
 
 
 def numbers(run: Path) -> list[dict[str, str]]:

@@ -1,4 +1,189 @@
-# The names of the `mujoco` module come from a C extension without stubs.
-from typing import Any
+"""What this repository uses of `mujoco`, whose names come from a C extension without stubs.
 
-def __getattr__(name: str) -> Any: ...
+A name that is missing here is an error to pyright: add it, after the installed package, which tests/test_stubs.py
+compares. Arrays of an `MjModel` or `MjData` are views: writing to them changes the model or the state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, SupportsIndex, SupportsInt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Floats = NDArray[np.float64]
+_Singles = NDArray[np.float32]
+_Integers = NDArray[np.int32]
+_Booleans = NDArray[np.bool_]
+
+class _Enum:
+    """An enum of pybind11: it counts as an integer, but is none, and its class cannot be iterated."""
+
+    def __init__(self, value: SupportsInt) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __or__(self, other: int | _Enum) -> int: ...
+    def __ror__(self, other: int) -> int: ...
+
+class mjtCamera(_Enum):
+    mjCAMERA_FIXED: ClassVar[mjtCamera]
+
+class mjtCatBit(_Enum):
+    mjCAT_ALL: ClassVar[mjtCatBit]
+
+class mjtDisableBit(_Enum):
+    mjDSBL_AUTORESET: ClassVar[mjtDisableBit]
+    mjDSBL_WARMSTART: ClassVar[mjtDisableBit]
+
+class mjtFontScale(_Enum):
+    mjFONTSCALE_100: ClassVar[mjtFontScale]
+
+class mjtFramebuffer(_Enum):
+    mjFB_OFFSCREEN: ClassVar[mjtFramebuffer]
+
+class mjtGeom(_Enum):
+    mjGEOM_PLANE: ClassVar[mjtGeom]
+    mjGEOM_SPHERE: ClassVar[mjtGeom]
+    mjGEOM_CAPSULE: ClassVar[mjtGeom]
+    mjGEOM_CYLINDER: ClassVar[mjtGeom]
+    mjGEOM_BOX: ClassVar[mjtGeom]
+    mjNGEOMTYPES: ClassVar[mjtGeom]
+
+class mjtIntegrator(_Enum):
+    mjINT_RK4: ClassVar[mjtIntegrator]
+    mjINT_IMPLICIT: ClassVar[mjtIntegrator]
+    mjINT_IMPLICITFAST: ClassVar[mjtIntegrator]
+
+class mjtJoint(_Enum):
+    mjJNT_FREE: ClassVar[mjtJoint]
+    mjJNT_BALL: ClassVar[mjtJoint]
+
+class mjtRndFlag(_Enum):
+    mjRND_SHADOW: ClassVar[mjtRndFlag]
+    mjRND_REFLECTION: ClassVar[mjtRndFlag]
+
+class mjtSolver(_Enum):
+    mjSOL_PGS: ClassVar[mjtSolver]
+    mjSOL_NEWTON: ClassVar[mjtSolver]
+
+class mjtState(_Enum):
+    mjSTATE_INTEGRATION: ClassVar[mjtState]
+
+class MjOption:
+    timestep: float
+    gravity: _Floats
+    tolerance: float
+    ccd_tolerance: float
+    iterations: int
+    noslip_iterations: int
+    disableflags: int
+    @property
+    def integrator(self) -> int: ...
+    @integrator.setter
+    def integrator(self, value: SupportsInt) -> None: ...
+    @property
+    def solver(self) -> int: ...
+    @solver.setter
+    def solver(self, value: SupportsInt) -> None: ...
+
+class MjVisual:
+    class Quality:
+        offsamples: int
+
+    quality: Quality
+
+class MjModel:
+    nq: int
+    nv: int
+    nu: int
+    na: int
+    ngeom: int
+    ncam: int
+    opt: MjOption
+    vis: MjVisual
+    qpos0: _Floats
+    qpos_spring: _Floats
+    body_weldid: _Integers
+    jnt_type: _Integers
+    jnt_qposadr: _Integers
+    jnt_dofadr: _Integers
+    jnt_stiffness: _Floats
+    dof_damping: _Floats
+    dof_frictionloss: _Floats
+    geom_type: _Integers
+    geom_bodyid: _Integers
+    geom_contype: _Integers
+    geom_conaffinity: _Integers
+    geom_matid: _Integers
+    geom_size: _Floats
+    mat_texrepeat: _Singles
+    actuator_ctrllimited: _Booleans
+    actuator_ctrlrange: _Floats
+    actuator_damping: _Floats
+    @staticmethod
+    def from_xml_string(xml: str, assets: Mapping[str, bytes] | None = None) -> MjModel: ...
+    @staticmethod
+    def from_xml_path(filename: str, assets: Mapping[str, bytes] | None = None) -> MjModel: ...
+
+class _Contacts:
+    """The contacts of a state, a column each."""
+
+    dist: _Floats
+
+class MjData:
+    def __init__(self, model: MjModel) -> None: ...
+    time: float
+    ncon: int
+    nefc: int
+    qpos: _Floats
+    qvel: _Floats
+    act: _Floats
+    ctrl: _Floats
+    contact: _Contacts
+
+def mj_step(m: MjModel, d: MjData, nstep: int = 1) -> None: ...
+def mj_forward(m: MjModel, d: MjData) -> None: ...
+def mj_resetData(m: MjModel, d: MjData) -> None: ...
+def mj_integratePos(m: MjModel, qpos: _Floats, qvel: _Floats, dt: float) -> None: ...
+def mj_stateSize(m: MjModel, sig: SupportsInt) -> int: ...
+def mj_getState(m: MjModel, d: MjData, state: _Floats, sig: SupportsInt) -> None: ...
+def mj_setState(m: MjModel, d: MjData, state: _Floats, sig: SupportsInt) -> None: ...
+def set_mju_user_warning(callback: Callable[[str], object] | None) -> None: ...
+
+class MjvCamera:
+    fixedcamid: int
+    @property
+    def type(self) -> int: ...
+    @type.setter
+    def type(self, value: SupportsInt) -> None: ...
+
+class MjvOption: ...
+class MjvPerturb: ...
+
+class MjvScene:
+    def __init__(self, model: MjModel, maxgeom: int) -> None: ...
+    flags: NDArray[np.uint8]
+
+class MjrContext:
+    def __init__(self, model: MjModel, fontscale: SupportsIndex) -> None: ...
+    def free(self) -> None: ...
+
+class MjrRect:
+    def __init__(self, left: int, bottom: int, width: int, height: int) -> None: ...
+
+def mjv_defaultFreeCamera(m: MjModel, cam: MjvCamera) -> None: ...
+def mjv_updateScene(
+    m: MjModel,
+    d: MjData,
+    opt: MjvOption,
+    pert: MjvPerturb | None,
+    cam: MjvCamera,
+    catmask: SupportsInt,
+    scn: MjvScene,
+) -> None: ...
+def mjr_setBuffer(framebuffer: SupportsIndex, con: MjrContext) -> None: ...
+def mjr_render(viewport: MjrRect, scn: MjvScene, con: MjrContext) -> None: ...
+def mjr_readPixels(rgb: ArrayLike | None, depth: ArrayLike | None, viewport: MjrRect, con: MjrContext) -> None: ...

@@ -1,15 +1,16 @@
 """Small dense linear systems without LAPACK.
 
-jaxlib's LAPACK kernels (0.10; 0.11 has mended it) hand parts of a batch to XLA's pool of threads and wait for them on a
+jaxlib's LAPACK kernels (0.10; no longer in 0.11) hand parts of a batch to XLA's pool of threads and wait for them on a
 thread of that pool. Where as many kernels run at once as the pool has threads, all wait and none works: on two cores a
 batch of triangular solves over two devices hangs for ever, and so did ant's gradient, now and then. So nothing that is
 compiled here calls LAPACK.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
+
+from diffmaac.physics.typed import linear_solve, repeat
 
 
 def solve(matrix: Float[Array, "n n"], rhs: Float[Array, " n"], symmetric: bool = False) -> Float[Array, " n"]:
@@ -19,13 +20,7 @@ def solve(matrix: Float[Array, "n n"], rhs: Float[Array, " n"], symmetric: bool 
     Hessians of the constraint problem, and a mass matrix less a small multiple of the forces' derivatives. `symmetric`
     saves the backward pass a transposition.
     """
-    return jax.lax.custom_linear_solve(
-        lambda x: matrix @ x,
-        rhs,
-        solve=lambda _, b: _substitute(_factor(matrix), b),
-        transpose_solve=None if symmetric else lambda _, b: _substitute(_factor(matrix.T), b),
-        symmetric=symmetric,
-    )
+    return linear_solve(matrix, rhs, lambda matrix, rhs: _substitute(_factor(matrix), rhs), symmetric)
 
 
 def _factor(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -38,7 +33,7 @@ def _factor(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
         lu = lu - multipliers[:, None] * jnp.where(later, lu[k], 0.0)
         return jnp.where(later[:, None] & (rows == k), multipliers[:, None], lu)
 
-    return jax.lax.fori_loop(0, len(rows) - 1, eliminate, matrix)
+    return repeat(len(rows) - 1, eliminate, matrix)
 
 
 def _substitute(lu: Float[Array, "n n"], rhs: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -50,7 +45,7 @@ def _substitute(lu: Float[Array, "n n"], rhs: Float[Array, " n"]) -> Float[Array
 
     def backward(i: Array, x: Array) -> Array:
         k = size - 1 - i
-        found = x[k] / lu[k, k]
-        return jnp.where(rows == k, found, x - jnp.where(rows < k, lu[:, k], 0.0) * found)
+        component = x[k] / lu[k, k]
+        return jnp.where(rows == k, component, x - jnp.where(rows < k, lu[:, k], 0.0) * component)
 
-    return jax.lax.fori_loop(0, size, backward, jax.lax.fori_loop(0, size - 1, forward, rhs))
+    return repeat(size, backward, repeat(size - 1, forward, rhs))

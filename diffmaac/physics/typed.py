@@ -1,0 +1,86 @@
+"""Functions of JAX whose own types are unknown in part, with types. What they do is what JAX's functions do."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.ad_checkpoint import checkpoint_name
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Residuals = TypeVar("Residuals")
+
+
+def config(name: str) -> Any:
+    """The value of one of JAX's settings."""
+    return jax.config.values[name]
+
+
+def set_config(name: str, value: str | int | bool | None) -> None:
+    jax.config.update(name, value)
+
+
+def einsum(subscripts: str, *operands: Array) -> Array:
+    return jnp.einsum(subscripts, *operands)
+
+
+def norm(array: Array, axis: int, keepdims: bool = False) -> Array:
+    return jnp.linalg.norm(array, axis=axis, keepdims=keepdims)
+
+
+def pad(array: Array, widths: tuple[tuple[int, int], ...]) -> Array:
+    """Zeros before and after, so many along each axis."""
+    return jnp.pad(array, widths)
+
+
+def jvp(function: Callable[[Array], Array], at: Array, along: Array) -> tuple[Array, Array]:
+    """The function's value, and its derivative along a direction."""
+    value, derivative = jax.jvp(function, (at,), (along,))
+    return value, derivative
+
+
+def repeat(count: int, body: Callable[[Array, Result], Result], start: Result) -> Result:
+    """`jax.lax.fori_loop` from 0."""
+    return jax.lax.fori_loop(0, count, body, start)
+
+
+def linear_solve(matrix: Array, rhs: Array, solve: Callable[[Array, Array], Array], symmetric: bool) -> Array:
+    """`jax.lax.custom_linear_solve` of a dense matrix, where ``solve(matrix, rhs)`` solves."""
+
+    def multiply(x: Array) -> Array:
+        return matrix @ x
+
+    def solve_it(_: Callable[[Array], Array], b: Array) -> Array:
+        return solve(matrix, b)
+
+    def solve_transposed(_: Callable[[Array], Array], b: Array) -> Array:
+        return solve(matrix.T, b)
+
+    transposed = None if symmetric else solve_transposed
+    return jax.lax.custom_linear_solve(multiply, rhs, solve_it, transposed, symmetric=symmetric)
+
+
+def checkpoint(
+    function: Callable[Arguments, Result], policy: Callable[..., bool], prevent_cse: bool
+) -> Callable[Arguments, Result]:
+    return jax.checkpoint(function, policy=policy, prevent_cse=prevent_cse)
+
+
+def named(array: Array, name: str) -> Array:
+    """`array`, under a name that the policy of a `checkpoint` knows."""
+    return checkpoint_name(array, name)
+
+
+def custom_vjp(
+    function: Callable[Arguments, Result],
+    forward: Callable[Arguments, tuple[Result, Residuals]],
+    backward: Callable[[Residuals, Result], tuple[Array, ...]],
+) -> Callable[Arguments, Result]:
+    """`function` with the vector-Jacobian product that `forward` (value, residuals) and `backward` make."""
+    step = jax.custom_vjp(function)
+    step.defvjp(forward, backward)
+    return step

@@ -1,0 +1,54 @@
+"""Functions of torch that carry no types, or have no public name, with both."""
+
+# pyright: reportPrivateImportUsage=false
+# torch._foreach_*: what torch's own optimisers are made of.
+
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+ResultOut = TypeVar("ResultOut", covariant=True)
+Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
+
+
+@runtime_checkable
+class _AutogradFunction(Protocol[Arguments, ResultOut]):
+    @staticmethod
+    def forward(ctx: Any, *args: Arguments.args, **kwargs: Arguments.kwargs) -> ResultOut: ...
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def as_function(kind: type[_AutogradFunction[Arguments, Result]]) -> Callable[Arguments, Result]:
+    """The `apply` of a `torch.autograd.Function`, with the types of its `forward`."""
+    return kind.apply
+
+
+def vector_norm(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """`torch.linalg.vector_norm`: the Euclidean norm."""
+    return torch.linalg.vector_norm(x, dim=dim, keepdim=keepdim)
+
+
+def matrix_norm(x: Tensor, ord: int | Literal["fro"] = "fro") -> Tensor:
+    """`torch.linalg.matrix_norm` over the last two dimensions: Frobenius, or the spectral norm with 2."""
+    return torch.linalg.matrix_norm(x, ord)
+
+
+def global_norm(tensors: Tensors) -> Tensor:
+    """The Euclidean norm of all tensors as one vector, in few calls for many tensors, as in torch's own optimisers."""
+    return vector_norm(torch.stack(torch._foreach_norm(tensors)))
+
+
+def scale_(tensors: Tensors, factor: float) -> None:
+    """Multiplies each tensor by `factor`, in place."""
+    torch._foreach_mul_(tensors, factor)
+
+
+def lerp_(tensors: Tensors, towards: Tensors, weight: float) -> None:
+    """Moves each tensor by the share `weight` of the way to its counterpart in `towards`, in place."""
+    torch._foreach_lerp_(tensors, towards, weight)
