@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diffmaac.errors import DiffmaacError as DiffmaacError
     from diffmaac.errors import DivergenceError as DivergenceError
     from diffmaac.errors import SettingError as SettingError
+    from diffmaac.errors import StorageError as StorageError
     from diffmaac.errors import TaskError as TaskError
     from diffmaac.experiments.comparison import plot as plot
     from diffmaac.experiments.reproduce import reproduce as reproduce
@@ -48,7 +49,7 @@ _HOMES = {
     "analysis.model_error": ["model_error"],
     "analysis.report": ["report"],
     "differentiable": ["DifferentiablePhysics"],
-    "errors": ["CheckpointError", "DiffmaacError", "DivergenceError", "SettingError", "TaskError"],
+    "errors": ["CheckpointError", "DiffmaacError", "DivergenceError", "SettingError", "StorageError", "TaskError"],
     "experiments.comparison": ["plot"],
     "experiments.reproduce": ["reproduce"],
     "result": ["Result"],

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-LONGEST_NAME = 80
-"""Characters of a name that are shown; longer ones are cut."""
+LONGEST = 80
+"""Characters of a value that are shown; longer ones are cut."""
 
 
 class DiffmaacError(ValueError):
@@ -25,6 +25,10 @@ class CheckpointError(DiffmaacError):
     """A checkpoint that is missing, truncated, corrupted or written by another version."""
 
 
+class StorageError(DiffmaacError):
+    """A file that a run cannot write: the disk is full, a quota is reached, somebody took its directory away."""
+
+
 class DivergenceError(DiffmaacError):
     """Physics that blew up, or a loss or gradient that is no longer finite."""
 
@@ -32,11 +36,16 @@ class DivergenceError(DiffmaacError):
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """The message for a name that does not exist: the nearest one, and all there are."""
     names = sorted(known)
-    text = str(name)
-    text = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+    text = shortened(name)
     near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {what} '{text}'.{hint} There are: {', '.join(names)}."
+
+
+def shortened(value: object) -> str:
+    """A value as text, cut where it is longer than `LONGEST` characters."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def one_line(error: BaseException) -> str:

@@ -1,19 +1,73 @@
-"""Tables as CSV and records as JSON on disk. Each file is replaced in one rename, so that none is ever half written."""
+"""Files that are written whole or not at all, tables as CSV, records as JSON; errors name the file."""
 
 import csv
+import errno
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", list, dict)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place in one rename when the block ends.
+
+    Where the block fails, `path` stays as it was and nothing is left beside it. Raises OSError that names `path`.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with named(path):
+            yield partial
+            partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Around the writing of `path`: removes it where the block fails and it was not there before.
+
+    Raises OSError that names `path`.
+    """
+    before = os.path.lexists(path)
+    try:
+        with named(path):
+            yield
+    except BaseException:
+        if not before:
+            with suppress(OSError):
+                path.unlink()
+        raise
+
+
+def check_folder(path: Path) -> None:
+    """Raises OSError where `path` can be no directory to write to: it, or what it should lie in, is none or closed."""
+    there = next(part for part in (path, *path.parents) if os.path.lexists(part))
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Names `path` in an OSError of the block: that of a disk without room names no file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def replace_text(path: Path, text: str) -> None:
     """Writes a text file in one rename."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text)
 
 
 def read_json(path: Path, kind: type[Kind], *names: str) -> Kind | None:
@@ -46,16 +100,14 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A CSV file, in one rename, with all columns that a row has; a cell that a row lacks is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def write_between(page: Path, markers: tuple[str, str], text: str) -> None:
     """Replaces what stands between the two `markers` of a text file."""
     content = page.read_text()
     before, after = content.split(markers[0])[0], content.split(markers[1])[1]
-    page.write_text(f"{before}{markers[0]}\n\n{text}\n\n{markers[1]}{after}")
+    replace_text(page, f"{before}{markers[0]}\n\n{text}\n\n{markers[1]}{after}")

@@ -1,12 +1,13 @@
 """A training from beginning to end: prepared, trained, evaluated, drawn."""
 
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from diffmaac.errors import SettingError
+from diffmaac.errors import CheckpointError, SettingError, StorageError
 from diffmaac.keywords import TrainKeywords
 from diffmaac.runs import checkpoint
 from diffmaac.runs.layout import CHECKPOINT, FIGURES, create_directory
@@ -44,8 +45,8 @@ def train(env: str | Task | None = None, *, progress: bool = True, **words: Unpa
 
     `env` is a task's name or a Task; every other setting has its name as on the command line (``diffmaac train --help``
     lists them), or stands in a YAML file, ``config=path``. Raises SettingError, TaskError or CheckpointError for input
-    that cannot be used, DivergenceError where training turns non-finite (the last checkpoint is then on disk). The log
-    warns of a setting that has no effect beside the others.
+    that cannot be used; DivergenceError where training turns non-finite, and StorageError where a file cannot be
+    written (the last checkpoint is then on disk). The log warns of a setting that has no effect beside the others.
     """
     return complete(prepare(env, words), progress)
 
@@ -62,8 +63,17 @@ def prepare(env: str | Task | None, words: Mapping[str, Any]) -> Trainer:
     task.check()
     for line in remarks(settings, task.presets, words):
         _LOGGER.warning(line)
-    trainer = Trainer(task, settings)
-    trainer.begin(create_directory(settings.run))
+    return _begun(Trainer(task, settings))
+
+
+def _begun(trainer: Trainer) -> Trainer:
+    """In a directory of its own; where that cannot be written, nothing is left of it."""
+    folder = create_directory(trainer.settings.run)
+    try:
+        trainer.begin(folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise StorageError(f"no run can be begun: {_reason(error, folder)} Make room, or give another out=.") from error
     return trainer
 
 
@@ -85,9 +95,30 @@ def complete(trainer: Trainer, progress: bool = True) -> Run:
     with claimed(folder):
         if (now := checkpoint.saved_step(folder / CHECKPOINT)) != trainer.step:
             raise SettingError(f"the run in '{folder}' has gone on from step {trainer.step} to {now}. Resume it anew.")
-        write_settings(folder, trainer.settings)
-        trainer.train(progress)
-        return _finish(trainer)
+        try:
+            write_settings(folder, trainer.settings)
+            trainer.train(progress)
+            return _finish(trainer)
+        except OSError as error:
+            raise _stopped(trainer, error) from error
+
+
+def _stopped(trainer: Trainer, error: OSError) -> StorageError:
+    """Where a file of a run cannot be written: which, what of the run is on disk, and how to go on."""
+    folder = trainer.folder
+    stop = f"stopped at environment step {trainer.step}: {_reason(error, folder)}"
+    try:
+        step = checkpoint.saved_step(folder / CHECKPOINT)
+    except (CheckpointError, OSError):
+        return StorageError(f"{stop} There is no checkpoint in '{folder}' any more.")
+    return StorageError(
+        f"{stop} The checkpoint of step {step} is in {folder}. Make room, then go on with"
+        f" `diffmaac train resume={folder}`."
+    )
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    return f"{error.filename or folder}: {error.strerror or error}."
 
 
 def _finish(trainer: Trainer) -> Run:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffmaac.analysis.statistics import at_common_steps, bootstrap_interval, interquartile_mean
+from diffmaac.files import replacing
 from diffmaac.runs.metrics import evaluations
 
 STYLE: Any = {
@@ -47,7 +48,13 @@ def learning_curve(
         axis.set_xlabel("environment steps")
         axis.set_ylabel("undiscounted return of an episode")
         axis.legend(frameon=False, fontsize=8)
-        figure.savefig(out, dpi=150)
+        _save(figure, out)
+
+
+def _save(figure: Figure, out: str | Path) -> None:
+    """In the format that the file's ending names. Raises OSError, naming the file, where it cannot be written."""
+    with replacing(Path(out)) as partial:
+        figure.savefig(partial, dpi=150, format=Path(out).suffix.removeprefix("."))
 
 
 Curves = Mapping[str, Sequence[Sequence[Mapping[str, str]]]]
@@ -69,7 +76,7 @@ def comparison(curves: Curves, out: str | Path, title: str = "") -> None:
         handles = by_step.get_legend_handles_labels()[0]
         figure.legend(handles=handles, loc="outside lower left", ncols=columns, **LEGEND)  # labels may be long
         figure.suptitle(title)
-        figure.savefig(out, dpi=150)
+        _save(figure, out)
 
 
 def comparisons(tasks: Mapping[str, Curves], out: str | Path) -> None:
@@ -84,7 +91,7 @@ def comparisons(tasks: Mapping[str, Curves], out: str | Path) -> None:
             axis.set_title(task, fontsize=10)
             _legend(axis)
         axes[0].set_ylabel("undiscounted return of an episode")
-        figure.savefig(out, dpi=150)
+        _save(figure, out)
 
 
 def _draw(curves: Curves, colours: Mapping[str, str], by_step: Any, by_time: Any = None) -> None:
@@ -180,7 +187,7 @@ def gradient_error(records: Sequence[Mapping[str, Any]], out: str | Path) -> Non
         axes[0].set_ylabel("relative error of the policy gradient")
         if axes[0].get_legend_handles_labels()[0]:  # of a horizon of 0 alone there is nothing to draw
             axes[0].legend(frameon=False, fontsize=8)
-        figure.savefig(out, dpi=150)
+        _save(figure, out)
 
 
 _REFERENCES = {"objective": "same J_H through the truth", "return": "return"}
@@ -212,7 +219,7 @@ def jacobian_error(entries: np.ndarray, obs_size: int, out: str | Path, title: s
         axis.set_ylabel("output: next observation")
         axis.set_title(title)
         figure.colorbar(image, label="error of the derivative, in units of the row's own size")
-        figure.savefig(out, dpi=150)
+        _save(figure, out)
 
 
 def open_loop(errors: np.ndarray, dt: float, out: str | Path, title: str = "") -> None:
@@ -229,4 +236,4 @@ def open_loop(errors: np.ndarray, dt: float, out: str | Path, title: str = "") -
         axis.set_ylabel("error of the state [standard deviations]")
         axis.set_title(title)
         axis.legend(frameon=False, fontsize=8)
-        figure.savefig(out, dpi=150)
+        _save(figure, out)

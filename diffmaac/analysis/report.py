@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from diffmaac.analysis import plots
 from diffmaac.analysis.settings import PageSettings
 from diffmaac.errors import SettingError
+from diffmaac.files import replace_text
 from diffmaac.keywords import ReportKeywords
 from diffmaac.result import Result
 from diffmaac.runs.layout import FIGURES, VIDEOS
@@ -49,8 +50,9 @@ def report(run: str | Path, **words: Unpack[ReportKeywords]) -> Result[Path]:
     ]
     body = "".join(f"<h2>{heading}</h2>{text}" if heading else text for heading, text in sections if text)
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    out.write_text(
-        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>"
+    replace_text(
+        out,
+        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>",
     )
     return Result(out, files=[out])
 

@@ -13,6 +13,7 @@ from diffmaac.experiments.make import make
 from diffmaac.experiments.plan import PlannedRun, plan
 from diffmaac.experiments.scales import SCALES, Amount, Variant
 from diffmaac.experiments.settings import ReproduceSettings
+from diffmaac.files import replace_text
 from diffmaac.provenance import circumstances
 from diffmaac.result import Table
 from diffmaac.runs.settings import stored_settings
@@ -72,9 +73,10 @@ def write_run_settings(path: Path, runs: Sequence[PlannedRun], more: Mapping[str
 
 def dump(path: Path, content: Mapping[str, Any]) -> None:
     """Writes `content`, and where that was done: runs may be from elsewhere, as the tables say row by row."""
-    path.write_text(yaml.safe_dump({**content, "written_with": circumstances()}, sort_keys=False, allow_unicode=True))
+    content = {**content, "written_with": circumstances()}
+    replace_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def write_page(path: Path, table: Table, lines: Sequence[str]) -> None:
     """A table as Markdown, and lines below it."""
-    path.write_text(table.markdown() + "".join(f"\n{line}\n" for line in lines))
+    replace_text(path, table.markdown() + "".join(f"\n{line}\n" for line in lines))

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from diffmaac.errors import SettingError
+from diffmaac.errors import SettingError, shortened
 from diffmaac.settings.convert import build
 from diffmaac.settings.schema import GROUPS
 
@@ -22,9 +22,12 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name or not value:
-            raise SettingError(f"'{word}' is not a setting. Settings are written name=value, for example horizon=4.")
+            raise SettingError(
+                f"'{shortened(word)}' is not a setting. Settings are written name=value, for example horizon=4."
+            )
         if name in settings:
-            raise SettingError(f"{name}= is given twice, {settings[name]} and {value}. Leave one away.")
+            twice = f"{shortened(name)}= is given twice, {shortened(settings[name])} and {shortened(value)}"
+            raise SettingError(f"{twice}. Leave one away.")
         settings[name] = value
     return settings
 
