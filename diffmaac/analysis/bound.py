@@ -5,7 +5,7 @@ Two trajectories under common noise, x = (s, a): the model's, x^_t, and the true
     ds_{t+1}/dtheta = grad f(x_t) G_t,      G_t = [I; dpi/ds] ds_t/dtheta + [0; dpi/dtheta],
 
 the difference of the two obeys, up to the change of reward and policy derivatives between x^_t and x_t (which is of the
-order of the model's error in the state, and left away),
+order of the model's error in the state, and left out),
 
     |G^_t - G_t| <= L_pi |D_t|,    |D_{t+1}| <= eps_f K + L |D_t|,    so |D_t| <= eps_f K (1 + L + ... + L^{t-1}),
 

@@ -76,7 +76,7 @@ def _check_subject(run: str, settings: GradientErrorSettings) -> None:
         )
     owner, other = ("env=, where model and critic are trained", "a run") if run else ("a run", "env=")
     for name, value in changed(settings, OF_A_TASK if run else OF_A_RUN).items():
-        raise SettingError(f"{name}={value} is a setting of {owner}; {other} has none. Leave it away.")
+        raise SettingError(f"{name}={value} is a setting of {owner}; {other} has none. Leave it out.")
 
 
 def with_bounds(rows: Sequence[GradientError], bounds: Bounds) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ class GaussianEnsemble(nn.Module):
         return ((y - self.y_mean) / self.y_std - mean) * (-0.5 * log_var).exp()
 
     def loss(self, x: Float[Tensor, "members batch in"], y: Float[Tensor, "members batch obs"]) -> Tensor:
-        """The beta-NLL of y, summed over members (constants left away), plus the pull on the bounds:
+        """The beta-NLL of y, summed over members (without constants), plus the pull on the bounds:
 
             stop_gradient(var^beta) ((y - mean)^2 / var + log var)
 

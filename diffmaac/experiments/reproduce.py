@@ -60,7 +60,7 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
 def _figure3(experiment: str, settings: ReproduceSettings) -> Result[Any]:
     """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
     for name in changed(settings, ("variants", "steps", "jobs", "train", "runs")):
-        raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it away.")
+        raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it out.")
     envs = settings.envs or ["double_integrator"]
     if len(envs) > 1:
         raise SettingError(f"envs={','.join(envs)}: figure3 is of one task. Give one.")
@@ -130,5 +130,5 @@ def _result(
 ) -> Result[list[PlannedRun]]:
     """The result, whose table and lines are written as Markdown as well."""
     page = settings.out_folder / f"{experiment}.md"
-    write_page(page, table, [*(f"left away: {line}" for line in broken), *notes])
+    write_page(page, table, [*(f"left out: {line}" for line in broken), *notes])
     return Result(runs, table, notes, broken, [*files, page])

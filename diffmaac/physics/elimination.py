@@ -24,7 +24,7 @@ def solve(matrix: Float[Array, "n n"], rhs: Float[Array, " n"], symmetric: bool 
 
 
 def _factor(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """L and U in one matrix, the unit diagonal of L left away. Loops, not unrolled, so that large models compile."""
+    """L and U in one matrix, without the unit diagonal of L. Loops, not unrolled, so that large models compile."""
     rows = jnp.arange(matrix.shape[0])
 
     def eliminate(k: Array, lu: Array) -> Array:

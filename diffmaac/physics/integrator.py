@@ -132,6 +132,6 @@ def _displace(model: mjx.Model, data: mjx.Data) -> mjx.Data:
 
 
 def _move(model: mjx.Model, data: mjx.Data) -> mjx.Data:
-    """`mjx.euler` with qacc as it is, damping left away, and rotations that are differentiable at rest."""
+    """`mjx.euler` with qacc as it is, without damping, and rotations that are differentiable at rest."""
     undamped = model.replace(opt=model.opt.replace(disableflags=model.opt.disableflags | mjx.DisableBit.EULERDAMP))
     return integrate_rotations(model, data, mjx.euler(undamped, data))

@@ -24,7 +24,7 @@ def read_settings(path: Path, words: dict[str, Any], env: str | Task | None = No
     stored, _ = _stored(path)
     name = env.name if isinstance(env, Task) else env
     if name is not None and name != stored["env"]:
-        raise SettingError(f"env={name}: the run in '{path}' was made with env={stored['env']}. Leave env= away.")
+        raise SettingError(f"env={name}: the run in '{path}' was made with env={stored['env']}. Leave env= out.")
     check_resumable(words)
     try:
         task = get_task(env if env is not None else stored["env"])

@@ -23,7 +23,7 @@ def resolve(env: str, task_presets: Presets, words: Mapping[str, Any]) -> Settin
         if name in wanted and wanted[name] != value:
             raise SettingError(
                 f"{name}={wanted[name]} contradicts algorithm={basis['algorithm']}, which fixes {name}={value}. "
-                "Leave it away, or choose another algorithm."
+                "Leave it out, or choose another algorithm."
             )
     layers = _preset_layers(basis, {**wanted, **fixed}, task_presets)
     settings = assemble(*layers, DEFAULTS.get(basis["algorithm"], {}), fixed, wanted)
@@ -31,7 +31,7 @@ def resolve(env: str, task_presets: Presets, words: Mapping[str, Any]) -> Settin
         if "samples" in wanted:
             raise SettingError(
                 f"samples={settings.agent.samples} contradicts horizon=0, where no trajectory leaves the start state."
-                f" Leave samples away{'' if 'horizon' in fixed else ', or give a horizon of at least 1'}."
+                f" Leave samples out{'' if 'horizon' in fixed else ', or give a horizon of at least 1'}."
             )
         settings = assemble(flatten(settings), {"samples": 1})
     return settings

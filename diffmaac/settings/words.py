@@ -27,7 +27,7 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
             )
         if name in settings:
             twice = f"{shortened(name)}= is given twice, {shortened(settings[name])} and {shortened(value)}"
-            raise SettingError(f"{twice}. Leave one away.")
+            raise SettingError(f"{twice}. Leave one out.")
         settings[name] = value
     return settings
 
