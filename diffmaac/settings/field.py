@@ -37,6 +37,8 @@ class About:
     fewest: int = 0
     resumes: bool = False
     """Whether it may change when a run is taken up again; the others are part of what the run is."""
+    in_checkpoint: bool = False
+    """Whether a checkpoint holds what it decides (the task, sizes of networks, the temperature, random streams)."""
     incidental: bool = False
     """Whether runs that differ in it are still the same experiment."""
     idle: tuple[Idle, ...] = ()

@@ -41,7 +41,7 @@ _FIT = (*_MODEL, _NO_DERIVATIVE)
 class RunSettings:
     """What is run, and where."""
 
-    env: str = setting("pendulum", "task to train on (`diffmaac envs` lists them)")
+    env: str = setting("pendulum", "task to train on (`diffmaac envs` lists them)", in_checkpoint=True)
     dynamics: str = setting("learned", "what the gradient flows through", choices=DYNAMICS)
     mixed_values: str = setting(
         "true",
@@ -49,9 +49,9 @@ class RunSettings:
         choices=("learned", "true"),
         idle=(Idle("dynamics={dynamics}", lambda v: v["dynamics"] != "mixed"),),
     )
-    algorithm: str = setting("maac", "algorithm", choices=tuple(ALGORITHMS))
+    algorithm: str = setting("maac", "algorithm", choices=tuple(ALGORITHMS), in_checkpoint=True)
     preset: str = setting("quick", "settings to start from", choices=tuple(name for name in PRESETS if "/" not in name))
-    seed: int = setting(0, "seed of every random stream", 0, 2**31 - 1, incidental=True)
+    seed: int = setting(0, "seed of every random stream", 0, 2**31 - 1, incidental=True, in_checkpoint=True)
     steps: int = setting(200_000, "environment steps in total", 1, 10**9, resumes=True, incidental=True)
     device: str = setting("cpu", "where torch computes", choices=("cpu", "cuda"), incidental=True)
     threads: int = setting(0, "torch threads; 0 leaves torch's own choice", 0, 1024, resumes=True, incidental=True)
@@ -92,7 +92,9 @@ class AgentSettings:
         1e-6,
         idle=(Idle("replayed actions are not weighed", lambda v: v["actor_objective"] != "svg"),),
     )
-    critics: int = setting(2, "critics; of more than two, pairs take the minimum and are averaged", 1, 100)
+    critics: int = setting(
+        2, "critics; of more than two, pairs take the minimum and are averaged", 1, 100, in_checkpoint=True
+    )
     entropy: bool = setting(True, "reward the policy's entropy; false: temperature 0")
     critic_target: str = setting("steve", "target of the critic", choices=("steve", "td"))
     steve_horizon: int = setting(2, "model steps of the longest STEVE target", 0, MOST_STEPS, idle=(_TD,))
@@ -107,11 +109,13 @@ class AgentSettings:
     actor_lr: float = setting(3e-4, "Adam step size of the policy", 1e-12)
     critic_lr: float = setting(3e-4, "Adam step size of the critics", 1e-12)
     alpha_lr: float = setting(3e-4, "Adam step size of the temperature", 1e-12, idle=(_NO_ENTROPY,))
-    initial_alpha: float = setting(1.0, "temperature at the start", 1e-12, idle=(_NO_ENTROPY,))
+    initial_alpha: float = setting(1.0, "temperature at the start", 1e-12, idle=(_NO_ENTROPY,), in_checkpoint=True)
     target_entropy: float = setting(
         -1.0, "entropy that the temperature aims at, for each action dimension [nats]", idle=(_NO_ENTROPY,)
     )
-    hidden: list[int] = setting([256, 256], "widths of the hidden layers of policy and critics", 1, 2**16)
+    hidden: list[int] = setting(
+        [256, 256], "widths of the hidden layers of policy and critics", 1, 2**16, in_checkpoint=True
+    )
     adjoint_clip: float = setting(
         0.0,
         "norm, in medians of the batch, to which each state's gradient is clipped on its way back; 0: none",
@@ -130,9 +134,9 @@ class AgentSettings:
 class ModelSettings:
     """The probabilistic ensemble and how it is fitted."""
 
-    members: int = setting(8, "members of the ensemble", 1, 1000, idle=_FIT)
+    members: int = setting(8, "members of the ensemble", 1, 1000, idle=_FIT, in_checkpoint=True)
     model_hidden: list[int] = setting(
-        [200, 200, 200, 200], "widths of the hidden layers of a member", 1, 2**16, idle=_FIT
+        [200, 200, 200, 200], "widths of the hidden layers of a member", 1, 2**16, idle=_FIT, in_checkpoint=True
     )
     model_lr: float = setting(1e-3, "Adam step size of the ensemble", 1e-12, idle=_FIT)
     model_batch_size: int = setting(256, "transitions in a batch, for each member", 1, MOST_ROWS, idle=_FIT)

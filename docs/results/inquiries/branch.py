@@ -22,11 +22,10 @@ from diffmaac.provenance import circumstances
 from diffmaac.runs.layout import CHECKPOINT, CONFIG, METRICS
 from diffmaac.runs.metrics import evaluations
 from diffmaac.session import complete
-from diffmaac.settings import parse_command, parse_words, read_file, runs_and_words, setting
+from diffmaac.settings import FIELDS, about, convert, parse_command, parse_words, read_file, runs_and_words, setting
 from diffmaac.tasks import resolve_task
 from diffmaac.training.trainer import Trainer
 
-HELD = {"seed", "initial_alpha", "hidden", "critics", "members", "model_hidden", "env", "algorithm"}
 NUMBERS = ("step", "seconds", "return", "return_std", "q")
 KEY = ("run", "changes", "step")
 
@@ -42,8 +41,9 @@ class BranchSettings:
 
 def grow(run: Path, settings: BranchSettings, changes: Mapping[str, Any]) -> Path:
     """Trains the branch, or goes on with it, and returns its directory."""
-    if held := sorted(HELD & changes.keys()):
-        raise SettingError(f"{held[0]}= comes with the checkpoint: a branch cannot change it.")
+    for name in convert(changes, FIELDS):
+        if about(FIELDS[name]).in_checkpoint:
+            raise SettingError(f"{name}= comes with the checkpoint: a branch cannot change it.")
     stored, start = read_file(run / CONFIG), int(evaluations(run)[-1]["step"])
     end = start + settings.more
     path = Path(settings.branches) / "-".join(
