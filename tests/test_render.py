@@ -115,8 +115,11 @@ def test_a_bad_file_name_is_one_line(video: str, said: str, finished: Path, caps
 
 def test_a_video_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").mkdir()
-    with pytest.raises(SettingError, match=r"video=.*v\.mp4: cannot be written: Is a directory"):
+    with pytest.raises(SettingError, match=r"video=.*v\.mp4: is a directory"):
         render.check_video(tmp_path / "v.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "missing" / "v.mp4")
+    with pytest.raises(SettingError, match=r"video=.*link\.mp4: cannot be written: No such file"):
+        render.check_video(tmp_path / "link.mp4")
 
 
 def test_without_the_encoder_the_extra_is_named(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
