@@ -48,9 +48,9 @@ def shortened(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
-def one_line(error: BaseException) -> str:
-    """A message on one line of printable characters: those of a terminal's own commands are written out."""
-    line = " ".join(str(error).split())
+def one_line(text: object) -> str:
+    """`text` in one line of printable characters: what a terminal would obey is written out, as in Python: \\x1b."""
+    line = " ".join(str(text).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 

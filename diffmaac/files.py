@@ -29,23 +29,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Around the writing of `path`: removes it where the block fails and it was not there before.
-
-    Raises OSError that names `path`.
-    """
-    before = os.path.lexists(path)
-    try:
-        with named(path):
-            yield
-    except BaseException:
-        if not before:
-            with suppress(OSError):
-                path.unlink()
-        raise
-
-
 def check_folder(path: Path) -> None:
     """Raises OSError where `path` can be no directory to write to: it, or what it should lie in, is none or closed."""
     there = next(part for part in (path, *path.parents) if os.path.lexists(part))

@@ -112,7 +112,7 @@ def _stopped(trainer: Trainer, error: OSError) -> StorageError:
     except (CheckpointError, OSError):
         return StorageError(f"{stop} There is no checkpoint in '{folder}' any more.")
     return StorageError(
-        f"{stop} The checkpoint of step {step} is in {folder}. Make room, then go on with"
+        f"{stop} The checkpoint of step {step} is kept in {folder}. Make room, then go on with"
         f" `diffmaac train resume={folder}`."
     )
 

@@ -2,7 +2,6 @@
 
 import abc
 import copy
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,10 @@ import torch
 from torch import Tensor
 
 from diffmaac.errors import DivergenceError, TaskError
+from diffmaac.mujoco_warnings import log_warnings
 
-_LOGGER = logging.getLogger(__name__)
+log_warnings()
+
 _CONSTANTS = (
     *("body_mass", "body_inertia", "body_pos", "geom_type", "geom_size", "geom_pos", "geom_friction", "jnt_axis"),
     *("geom_solref", "geom_solimp", "geom_contype", "geom_conaffinity", "jnt_type", "jnt_range", "jnt_stiffness"),
@@ -123,14 +124,10 @@ class AbstractSystem(abc.ABC):
 def parse_mjcf(xml: str | Path) -> mujoco.MjModel:
     """The model of an MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
     text = xml if isinstance(xml, str) and xml.lstrip().startswith("<") else None
-    # MuJoCo's own way with warnings is standard error and a file in the working directory.
-    mujoco.set_mju_user_warning(_LOGGER.debug)
     try:
         return mujoco.MjModel.from_xml_path(str(xml)) if text is None else mujoco.MjModel.from_xml_string(text)
     except ValueError as error:
         raise TaskError(f"the MJCF does not parse: {' '.join(str(error).split())}") from error
-    finally:
-        mujoco.set_mju_user_warning(None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from diffmaac.analysis.policy_gradient import (
 from diffmaac.analysis.settings import OF_A_RUN, OF_A_TASK, GradientErrorSettings
 from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
 from diffmaac.errors import SettingError, TaskError
-from diffmaac.files import write_table
+from diffmaac.files import check_folder, write_table
 from diffmaac.keywords import GradientErrorKeywords
 from diffmaac.provenance import versions
 from diffmaac.result import Result, Table
@@ -55,8 +55,7 @@ def gradient_error(
     _check_subject(str(run), settings)
     default = Path(run) / FIGURES if run else Path(f"runs/gradient-error-{settings.env}")
     out = Path(settings.out) if settings.out else default
-    if settings.out:
-        out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
+    check_folder(out)  # now, lest what is measured has nowhere to go
     errors, bounds_of = of_run(Path(run), settings, progress) if run else of_task(settings, progress)
     out.mkdir(parents=True, exist_ok=True)
     records = with_bounds(errors, bounds_of)

@@ -23,7 +23,7 @@ from diffmaac.dynamics.accuracy import (
     predictions,
 )
 from diffmaac.errors import SettingError
-from diffmaac.files import write_table
+from diffmaac.files import check_folder, write_table
 from diffmaac.keywords import ModelErrorKeywords
 from diffmaac.provenance import versions
 from diffmaac.result import Result, Table
@@ -57,7 +57,7 @@ def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[
     trainer = Trainer.load(Path(run))
     model = trainer.fitted_model("Give a run with dynamics=learned.")
     out = Path(settings.out or Path(run) / FIGURES)
-    out.mkdir(parents=True, exist_ok=True)  # now, lest what is measured has nowhere to go
+    check_folder(out)  # now, lest what is measured has nowhere to go
     obs, action, obs_tp1 = _held_out(trainer)
     episodes = Episodes(settings.episodes, settings.copies, min(settings.episode_steps, trainer.task.episode_steps))
     model.network.cpu().requires_grad_(False)
@@ -101,6 +101,7 @@ def _policy_actions(trainer: Trainer, obs: Tensor, settings: ModelErrorSettings)
 
 
 def _write(measured: ModelError, trainer: Trainer, out: Path, states: int, episodes: Episodes) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
     names = ("model_error.csv", "jacobian_error.png", "open_loop_error.png", "imagined_return.csv")
     files = [out / name for name in names]
     run = {"run": str(trainer.folder), "step": trainer.step}

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac.differentiable import DifferentiablePhysics
+from diffmaac.errors import TaskError
 from diffmaac.physics import AbstractGradient, CentralDifferences, Engine
 from diffmaac.physics.cache import empty_compilation_cache, forget_programs
 from diffmaac.physics.contact import BOX, CAPSULE, CYLINDER, PLANE, SPHERE
@@ -132,6 +133,8 @@ def visited_states(
     """`count` states that the C engine meets under `controls` (default: random ones), with controls to apply there.
 
     States with an active constraint (a contact, a limit) come first; where too few turn up, others fill the rest.
+
+    Raises TaskError where no state is finite.
     """
     rng, data = np.random.default_rng(seed), mujoco.MjData(model)
     controls = controls or random_controls(model, rng)
@@ -152,6 +155,8 @@ def visited_states(
         (constrained if data.nefc > 0 else free).append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), ctrl))
         if len(constrained) == count:
             break
+    if not constrained and not free:
+        raise TaskError("the model diverges at once: no state that the C engine meets is finite.")
     columns = zip(*(constrained + free)[:count], strict=True)
     return States(*(np.stack(column) for column in columns), constrained=len(constrained))
 
@@ -168,12 +173,15 @@ def check_gradient(
 
     Raises:
         ValueError: the model has something that the gradient cannot do.
+        TaskError: every state diverges, so that there is nothing to compare.
     """
     rng = np.random.default_rng(seed)
     dtype = np.dtype(precision)
     rounded = tuple(x.astype(dtype) for x in states.inputs)
     after = np.concatenate(Engine(model, frame_skip).step(*rounded), axis=1)
     alive = np.all(np.isfinite(after), axis=1)
+    if not alive.any():
+        raise TaskError(f"each of the {len(alive)} states diverges within a control step of the C engine.")
     inputs, after = tuple(x[alive] for x in rounded), after[alive]
     cotangents = tuple(rng.normal(size=x.shape).astype(dtype) for x in inputs[:3])
     with empty_compilation_cache():

@@ -1,5 +1,6 @@
 """Learning curves of any runs of one task, against environment steps and against wall time."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -30,7 +31,7 @@ def plot(runs: Sequence[str | Path], **words: Unpack[PlotKeywords]) -> Result[di
     settings: dict[Path, Mapping[str, Any]] = {}
     rows: dict[Path, Rows] = {}
     broken: list[str] = []
-    for run in {Path(run).resolve(): Path(run) for run in runs}.values():
+    for run in {os.path.realpath(run): Path(run) for run in runs}.values():  # `resolve` fails at a link to itself
         try:
             stored = flatten(stored_settings(run))
             rows[run] = evaluations(run)

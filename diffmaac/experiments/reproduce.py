@@ -38,11 +38,10 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
     scale, compared = SCALES[settings.scale], experiment == "figure2"
     variants = COMPARED if compared else scale.ablations if experiment == "figure4" else FURTHER_ABLATIONS
     runs, broken = ready_runs(settings, variants, scale.comparison if compared else scale.ablation)
-    out = settings.out_folder
     groups, apart, cut = grouped(runs)
     broken += apart
     check_any(groups, broken)
-    files = [out / f"{experiment}{end}" for end in (".png", ".csv", "_summary.csv", ".yaml")]
+    files = _files(settings, experiment, ".png", ".csv", "_summary.csv", ".yaml")
     drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
     plots.comparisons(drawn, files[0])
     write_table(files[1], [row for run in runs if run.label in groups.get(run.env, ()) for row in evaluations(run)])
@@ -86,7 +85,7 @@ def _table1(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
         except DiffmaacError as error:
             broken.append(str(error))
     check_any(rows, broken)
-    files = [settings.out_folder / f"{experiment}{ending}" for ending in (".csv", ".yaml")]
+    files = _files(settings, experiment, ".csv", ".yaml")
     write_table(files[0], rows)
     write_run_settings(files[1], runs, {"planner": lookahead.PLANNER})
     return _result(experiment, runs, settings, Table(*lookahead.lines(rows, scale.episodes)), broken, [], files)
@@ -103,7 +102,7 @@ def _table2(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
         else:
             broken.append(f"'{run.path}' has no times of its parts: nothing was learned, or an older version made it.")
     check_any(rows, broken)
-    files = [settings.out_folder / f"{experiment}{ending}" for ending in (".csv", ".yaml")]
+    files = _files(settings, experiment, ".csv", ".yaml")
     write_table(files[0], rows)
     write_run_settings(files[1], runs)
     return _result(experiment, runs, settings, timing.table(rows), broken, [], files)
@@ -117,6 +116,12 @@ EXPERIMENTS: dict[str, Callable[[str, ReproduceSettings], Result[Any]]] = {
     "table1": _table1,
     "table2": _table2,
 }
+
+
+def _files(settings: ReproduceSettings, experiment: str, *endings: str) -> list[Path]:
+    """The files of an experiment, in a directory that is made now that there is something to write."""
+    settings.out_folder.mkdir(parents=True, exist_ok=True)
+    return [settings.out_folder / f"{experiment}{ending}" for ending in endings]
 
 
 def _result(

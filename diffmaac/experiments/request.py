@@ -13,7 +13,7 @@ from diffmaac.experiments.make import make
 from diffmaac.experiments.plan import PlannedRun, plan
 from diffmaac.experiments.scales import SCALES, Amount, Variant
 from diffmaac.experiments.settings import ReproduceSettings
-from diffmaac.files import replace_text
+from diffmaac.files import check_folder, replace_text
 from diffmaac.provenance import circumstances
 from diffmaac.result import Table
 from diffmaac.runs.settings import stored_settings
@@ -37,10 +37,9 @@ def ready_runs(
     if not settings.train and not settings.runs_folder.is_dir():
         raise SettingError(f"runs={settings.runs_folder}: there is no such directory, and train=false.")
     if settings.train:
-        settings.out_folder.mkdir(parents=True, exist_ok=True)  # now, lest hours of training have nowhere to go
+        check_folder(settings.out_folder)  # now, lest hours of training have nowhere to go
     runs, broken = make(wanted, jobs if settings.train else 0)
     check_any(runs, broken)
-    settings.out_folder.mkdir(parents=True, exist_ok=True)
     return runs, broken
 
 

@@ -8,6 +8,10 @@ import mujoco.rollout
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.mujoco_warnings import log_warnings
+
+log_warnings()
+
 Arrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 TOLERANCE = 1e-14
@@ -63,11 +67,13 @@ class Engine:
 
     def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
         """The states after every time step: (batch, frame_skip, width) each."""
+        nq, nv = self.model.nq, self.model.nv
+        if len(qpos) == 0:  # of no states `mujoco.rollout` makes an invalid access to memory
+            return tuple(np.zeros((0, self.frame_skip, width)) for width in (nq, nv, self.model.na))  # pyright: ignore
         time = np.zeros((len(qpos), 1))
         start = np.concatenate([time, qpos, qvel, act], axis=1, dtype=np.float64)  # MuJoCo's full state
         controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
-        warmstart = np.zeros((len(qpos), self.model.nv))
+        warmstart = np.zeros((len(qpos), nv))
         states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
-        nq, nv = self.model.nq, self.model.nv
         after = np.asarray(states)[..., 1:]
         return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv :]

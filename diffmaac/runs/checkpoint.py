@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from diffmaac.errors import CheckpointError
+from diffmaac.files import replacing
 
 FORMAT = 1
 """Raised whenever the meaning of a checkpoint changes."""
@@ -28,29 +30,32 @@ _TENSOR, _ITEMS = "__tensor__", "__items__"
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Writes `state`, a tree of dicts, lists, tensors, arrays, numbers and strings, as the checkpoint in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not its parents: a run that was taken away is not to come back as a checkpoint alone
     tensors: dict[str, torch.Tensor] = {}
     tree = _encode(state, "", tensors)
     name = f"state-{step}.safetensors"
-    partial = folder / f"{name}.partial"
-    save_file(tensors, partial)
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "versions": {p: importlib.metadata.version(p) for p in ("diffmaac", "torch", "mujoco", "jax", "numpy")},
-        "file": name,
-        "sha256": _sha256(partial),
-        "state": tree,
-    }
-    _sync(partial)
-    os.replace(partial, folder / name)
-    text = folder / f"{MANIFEST}.partial"
-    text.write_text(json.dumps(manifest))
-    _sync(text)
-    os.replace(text, folder / MANIFEST)
-    for old in folder.glob("*.safetensors*"):
-        if old.name != name:
-            old.unlink()
+    before = {*folder.glob("*.safetensors*"), *folder.glob(".tmp*")}  # the latter are safetensors' own, of a run killed
+    try:
+        with replacing(folder / name) as partial:
+            _save_tensors(tensors, partial)
+            manifest = {
+                "format": FORMAT,
+                "step": step,
+                "versions": {p: importlib.metadata.version(p) for p in ("diffmaac", "torch", "mujoco", "jax", "numpy")},
+                "file": name,
+                "sha256": _sha256(partial),
+                "state": tree,
+            }
+            _sync(partial)
+        with replacing(folder / MANIFEST) as partial:
+            partial.write_text(json.dumps({**manifest, "checksum": _checksum(manifest)}))
+            _sync(partial)
+    except OSError:
+        if folder / name not in before:  # no manifest names it
+            (folder / name).unlink(missing_ok=True)
+        raise
+    for old in before - {folder / name}:
+        old.unlink()
 
 
 def load(folder: Path) -> tuple[int, dict[str, Any]]:
@@ -66,7 +71,7 @@ def load(folder: Path) -> tuple[int, dict[str, Any]]:
         raise CheckpointError(f"checkpoint '{tensors_path}' is truncated or changed: wrong checksum. {ADVICE}")
     try:
         return manifest["step"], _decode(manifest["state"], load_file(tensors_path))
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint '{tensors_path}' cannot be read: {error}. {ADVICE}") from error
 
 
@@ -82,7 +87,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint in '{folder}' ({MANIFEST} is missing). Is it a run directory?")
     try:
         manifest = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"checkpoint '{path}' is truncated or not JSON. {ADVICE}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         version = manifest.get("format") if isinstance(manifest, dict) else None
@@ -90,9 +95,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"checkpoint '{folder}' has format {version}, this version of diffmaac reads format {FORMAT}. "
             "Use the version that wrote it (manifest.json names it)."
         )
-    for entry in ("file", "sha256", "step", "state"):
-        if entry not in manifest:
-            raise CheckpointError(f"checkpoint '{path}' lacks the entry '{entry}'. {ADVICE}")
+    for entry, kind in {"file": str, "sha256": str, "step": int, "state": dict}.items():
+        if not isinstance(manifest.get(entry), kind):
+            raise CheckpointError(f"checkpoint '{path}' lacks the entry '{entry}', or it is damaged. {ADVICE}")
+    checksum = manifest.pop("checksum", None)  # older checkpoints have none
+    if checksum is not None and checksum != _checksum(manifest):
+        raise CheckpointError(f"checkpoint '{path}' is changed: wrong checksum. {ADVICE}")
     return manifest
 
 
@@ -122,6 +130,20 @@ def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if _ITEMS in node:
         return {key: _decode(value, tensors) for key, value in node[_ITEMS]}
     return {key: _decode(value, tensors) for key, value in node.items()}
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    """Of what a manifest says, its own checksum left away."""
+    return hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises OSError where the file cannot be written, for which safetensors has no error of its own."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        raise OSError(int(code[1]) if code else None, os.strerror(int(code[1])) if code else str(error)) from error
 
 
 def _sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffmaac.errors import CheckpointError, SettingError
-from diffmaac.files import read_json, read_table, write_json, write_table
+from diffmaac.files import named, read_json, read_table, write_json, write_table
 from diffmaac.provenance import circumstances
 from diffmaac.runs.layout import EVALUATION, METRICS, TENSORBOARD
 
@@ -74,23 +74,27 @@ class MetricsLog:
         self._path = folder / METRICS
         self._rows = [row for row in read_metrics(self._path) if float(row["step"]) <= step] if step else []
         self._write()
-        self._board = _board(folder / TENSORBOARD, step) if tensorboard else None
+        self._events = folder / TENSORBOARD
+        with named(self._events):
+            self._board = _board(self._events, step) if tensorboard else None
 
     def add(self, row: Mapping[str, float]) -> None:
         """Appends a row; ``row["step"]`` is its environment step."""
         self._rows.append({name: _text(value) for name, value in row.items()})
         self._write()
         if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, int(row["step"]))
-            self._board.flush()
+            with named(self._events):
+                for name, value in row.items():
+                    self._board.add_scalar(name, value, int(row["step"]))
+                self._board.flush()
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._board is not None:
-            self._board.close()
+            with named(self._events):
+                self._board.close()
 
     def _write(self) -> None:
         """Rewrites the file: later rows may have columns that earlier ones lack."""
