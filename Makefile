@@ -22,8 +22,8 @@ setup: $(INSTALLED) ## create .venv from requirements.lock
 train: $(INSTALLED) ## train MAAC, on pendulum unless ARGS="env=..." says otherwise
 	@$(BIN)/diffmaac train $(ARGS)
 
-test: $(INSTALLED) ## run the short tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## run the short tests in two processes; ARGS="-n0 ..." takes one
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .

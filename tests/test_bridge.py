@@ -130,9 +130,7 @@ def test_composes_with_torch() -> None:
     assert math.isclose(x.grad.item(), 2 * math.sin(1.2), rel_tol=1e-14)
 
 
-@pytest.mark.parametrize("batch", [4, 5])
-def test_split_over_devices_changes_nothing(batch: int) -> None:
-    script = f"""
+SPLIT = """
 import jax, torch
 from diffmaac.bridge import to_torch
 from diffmaac.physics import host_devices
@@ -140,15 +138,20 @@ jax.config.update("jax_num_cpu_devices", 2)
 devices = host_devices()
 assert len(devices) == 2
 function = lambda x, empty: (jax.numpy.sin(x) * x[:, :1], empty)
-x = torch.linspace(0, 1, 3 * {batch}, dtype=torch.float64).reshape({batch}, 3).requires_grad_()
-results = []
-for bridge in (to_torch(function), to_torch(function, devices)):
-    value, _ = bridge(x, x.new_zeros({batch}, 0))
-    with torch.no_grad():
-        assert torch.equal(bridge(x, x.new_zeros({batch}, 0))[0], value)
-    results.append((value, *torch.autograd.grad(value.square().sum(), x)))
-for one, split in zip(*results):
-    torch.testing.assert_close(one, split, rtol=1e-14, atol=1e-14)
+for batch in (4, 5):
+    x = torch.linspace(0, 1, 3 * batch, dtype=torch.float64).reshape(batch, 3).requires_grad_()
+    results = []
+    for bridge in (to_torch(function), to_torch(function, devices)):
+        value, _ = bridge(x, x.new_zeros(batch, 0))
+        with torch.no_grad():
+            assert torch.equal(bridge(x, x.new_zeros(batch, 0))[0], value)
+        results.append((value, *torch.autograd.grad(value.square().sum(), x)))
+    for one, split in zip(*results):
+        torch.testing.assert_close(one, split, rtol=1e-14, atol=1e-14)
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_split_over_devices_changes_nothing() -> None:
+    """A batch that divides by their number, and one that does not. Devices are chosen once in a process."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", SPLIT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.runs import tiny
 
 import diffmaac
 from diffmaac import CheckpointError
@@ -54,10 +53,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("message", DAMAGE)
-def test_a_damaged_checkpoint_is_named(message, tmp_path):
-    run = tiny(tmp_path / "run", steps=40)
-    DAMAGE[message](run / "checkpoint")
-    for use in (lambda: diffmaac.load(run), lambda: diffmaac.train(resume=str(run), steps=80)):
+def test_a_damaged_checkpoint_is_named(message, begun):
+    DAMAGE[message](begun / "checkpoint")
+    for use in (lambda: diffmaac.load(begun), lambda: diffmaac.train(resume=str(begun), steps=120)):
         with pytest.raises(CheckpointError, match=message):
             use()
 
@@ -67,21 +65,18 @@ def test_a_directory_without_a_run_is_named(tmp_path):
         diffmaac.load(tmp_path)
 
 
-def test_a_task_that_changed_is_named(tmp_path):
-    run = tiny(tmp_path / "run", steps=40)
+def test_a_task_that_changed_is_named(begun):
     changed = dataclasses.replace(get_task("pendulum"), name="double_integrator")
     with pytest.raises(CheckpointError, match="has changed since"):
-        diffmaac.load(run, env=changed)
+        diffmaac.load(begun, env=changed)
     with pytest.raises(CheckpointError, match="has changed since"):
-        diffmaac.train(changed, resume=str(run), steps=80)
+        diffmaac.train(changed, resume=str(begun), steps=120)
 
 
-def test_a_run_whose_task_has_changed_is_refused(tmp_path):
+def test_a_run_whose_task_has_changed_is_refused(begun):
     """The same name and sizes, another reward or another robot: loading, resuming and measuring all say so."""
     task = diffmaac.get_task("double_integrator")
-    words = {"steps": 40, "random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "tensorboard": False}
-    path = diffmaac.train(task, **words, out=str(tmp_path / "run"), progress=False).path
-    assert diffmaac.load(path, task).step == 40
+    assert diffmaac.load(begun, task).step == 80
     assert isinstance(task.system, diffmaac.LinearSystem)
     slower = dataclasses.replace(task.system, B=0.5 * task.system.B)
     for changed in (
@@ -91,4 +86,4 @@ def test_a_run_whose_task_has_changed_is_refused(tmp_path):
     ):
         for load in (diffmaac.load, Trainer.load):
             with pytest.raises(CheckpointError, match="has changed since"):
-                load(path, changed)
+                load(begun, changed)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from support.runs import TINY, run, words
+from support.runs import TINY, refused, run, words
 
 from diffmaac.settings import FIELDS, about
 
@@ -60,31 +60,25 @@ BAD = {
 @pytest.mark.parametrize("command", BAD)
 def test_bad_input_is_one_clear_line(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(*command.split(), capsys=capsys)
-    assert code == 2 and out == ""
-    assert BAD[command] in err
-    assert err.count("\n") == 1 and "Traceback" not in err
+    assert BAD[command] in refused(*command.split(), capsys=capsys)
     assert list(tmp_path.iterdir()) == [], "nothing may be left behind"
 
 
 def test_cuda_without_a_gpu_is_named(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    code, _, err = run("train", "device=cuda", capsys=capsys)
-    assert code == 2 and "torch sees no CUDA device" in err
+    assert "torch sees no CUDA device" in refused("train", "device=cuda", capsys=capsys)
 
 
 def test_an_existing_directory_is_named_and_kept(capsys, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    code, _, err = run("train", f"out={tmp_path}", capsys=capsys)
-    assert code == 2 and "exists. Continue it with resume=" in err
+    assert "exists. Continue it with resume=" in refused("train", f"out={tmp_path}", capsys=capsys)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_settings_come_from_a_file_and_words_win(capsys, tmp_path):
     (tmp_path / "s.yaml").write_text("env: double_integrator\ndynamics: true\nhorizon: 3\ngama: 0.9\n")
-    code, _, err = run("train", f"config={tmp_path / 's.yaml'}", capsys=capsys)
-    assert code == 2 and "Did you mean 'gamma'?" in err
+    assert "Did you mean 'gamma'?" in refused("train", f"config={tmp_path / 's.yaml'}", capsys=capsys)
 
 
 def test_train_then_evaluate(capsys, tmp_path):

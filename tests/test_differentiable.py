@@ -9,8 +9,8 @@ import pytest
 import torch
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
-from diffmaac import DifferentiablePhysics, DivergenceError
-from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient
+from diffmaac import DifferentiablePhysics, DivergenceError, physics
+from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient, host
 
 FRAME_SKIP = 3
 
@@ -29,7 +29,10 @@ def gradients(step: DifferentiablePhysics, dtype: torch.dtype = torch.float64) -
 
 @pytest.fixture(scope="module")
 def implicit() -> DifferentiablePhysics:
-    return DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "implicit")
+    """Compiled as for users, which other tests do not wait for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(physics, "compiler_options", host.compiler_options)
+        return DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "implicit")
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from support.loop import generator
 
-from diffmaac import DivergenceError, LinearSystem, MujocoSystem, TaskError, get_task, seeding
+from diffmaac import DivergenceError, LinearSystem, MujocoSystem, TaskError, get_task
 from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.nn import BatchedMLP
 
 BATCH = 12
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return seeding.torch_generator(seed, "test")
 
 
 def learned(obs_size: int, action_size: int, members: int = 3) -> LearnedDynamics:

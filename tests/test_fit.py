@@ -3,15 +3,11 @@
 import copy
 
 import torch
+from support.loop import generator
 
-from diffmaac import seeding
 from diffmaac.dynamics import GaussianEnsemble
 from diffmaac.settings import ModelSettings
 from diffmaac.training.fit import EnsembleFitter
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return seeding.torch_generator(seed, "test")
 
 
 def ensemble() -> GaussianEnsemble:

@@ -1,7 +1,7 @@
 """What a run asks of the machine is known before it begins."""
 
 import pytest
-from support.runs import TINY, run, words
+from support.runs import TINY, refused, run, words
 
 from diffmaac import SettingError
 from diffmaac.provenance import memory_bytes
@@ -23,8 +23,7 @@ NEEDS_TOO_MUCH = {
 @pytest.mark.parametrize("given", NEEDS_TOO_MUCH)
 def test_a_run_that_does_not_fit_is_refused_before_it_begins(given: str, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = run("train", *given.split(), capsys=capsys)
-    assert code == 2 and out == "" and err.count("\n") == 1
+    err = refused("train", *given.split(), capsys=capsys)
     assert "GB of memory, and this machine has" in err and f"is for {NEEDS_TOO_MUCH[given]}" in err
     assert list(tmp_path.iterdir()) == []
 

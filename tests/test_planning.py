@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.loop import generator
 
 import diffmaac
-from diffmaac import cli, get_task, seeding
+from diffmaac import cli, get_task
 from diffmaac.analysis.lqr import riccati
 from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, true_dynamics
 from diffmaac.dynamics.base import Noise
@@ -18,10 +19,6 @@ from diffmaac.objectives import ClosedLoop
 from diffmaac.planning import CrossEntropyPlanner
 from diffmaac.settings import PlanSettings
 from diffmaac_envs import double_integrator as system
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return seeding.torch_generator(seed, "test")
 
 
 def reward(obs, action):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.runs import run
+from support.runs import refused
 
 import diffmaac
 from diffmaac import SettingError, get_task, render
@@ -100,17 +100,15 @@ def test_without_a_backend_the_packages_are_named(finished: Path, tmp_path: Path
     monkeypatch.setattr(render, "_works", lambda name: False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     render.backend.cache_clear()
-    code, _, err = run("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)
+    err = refused("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)
     render.backend.cache_clear()
-    assert code == 2 and err.count("\n") == 1
     assert "MuJoCo needs EGL or OSMESA" in err and "libegl1 or libosmesa6" in err
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("video", "said"), [("v.gif", "must end in .mp4"), ("no/such/v.mp4", "there is no directory")])
 def test_a_bad_file_name_is_one_line(video: str, said: str, finished: Path, capsys) -> None:
-    code, _, err = run("evaluate", str(finished), f"video={video}", capsys=capsys)
-    assert code == 2 and said in err and err.count("\n") == 1
+    assert said in refused("evaluate", str(finished), f"video={video}", capsys=capsys)
 
 
 def test_a_video_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
@@ -124,8 +122,8 @@ def test_a_video_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
 
 def test_without_the_encoder_the_extra_is_named(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, _, err = run("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)
-    assert code == 2 and "pip install diffmaac[video]" in err
+    err = refused("evaluate", str(finished), f"video={tmp_path / 'v.mp4'}", capsys=capsys)
+    assert "pip install diffmaac[video]" in err
 
 
 def test_closed_forms_have_nothing_to_draw() -> None:

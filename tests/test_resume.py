@@ -34,53 +34,48 @@ def test_a_run_killed_in_the_middle_ends_as_one_never_killed(finished, tmp_path)
     assert numbers(path) == numbers(finished)
 
 
-def test_two_processes_do_not_train_one_run(tmp_path):
+def test_two_processes_do_not_train_one_run(begun):
     """Refused while another process has the run, before anything is written; free again once that is killed."""
-    path = tiny(tmp_path / "run", steps=80)
-    settings = (path / "config.yaml").read_bytes()
-    hold = f"import pathlib, time, diffmaac.runs.lock as r\nwith r.claimed(pathlib.Path({str(path)!r})):\n"
+    settings = (begun / "config.yaml").read_bytes()
+    hold = f"import pathlib, time, diffmaac.runs.lock as r\nwith r.claimed(pathlib.Path({str(begun)!r})):\n"
     hold += "    print(flush=True)\n    time.sleep(600)"
     other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
     try:
         assert other.stdout is not None and other.stdout.readline()
         with pytest.raises(SettingError, match="is being trained already"):
-            diffmaac.train(resume=str(path), steps=120, progress=False)
+            diffmaac.train(resume=str(begun), steps=120, progress=False)
     finally:
         other.kill()
         other.communicate()
-    assert (path / "config.yaml").read_bytes() == settings
-    assert diffmaac.train(resume=str(path), steps=120, progress=False).agent.step == 120
+    assert (begun / "config.yaml").read_bytes() == settings
+    assert diffmaac.train(resume=str(begun), steps=120, progress=False).agent.step == 120
 
 
-def test_a_run_that_has_gone_on_meanwhile_is_not_written_over(tmp_path):
-    path = tiny(tmp_path / "run", steps=80)
-    late = prepare(None, {"resume": str(path), "steps": 160})
-    diffmaac.train(resume=str(path), steps=120, progress=False)
-    before = (path / "config.yaml").read_bytes(), numbers(path)
+def test_a_run_that_has_gone_on_meanwhile_is_not_written_over(begun):
+    late = prepare(None, {"resume": str(begun), "steps": 160})
+    diffmaac.train(resume=str(begun), steps=120, progress=False)
+    before = (begun / "config.yaml").read_bytes(), numbers(begun)
     with pytest.raises(SettingError, match="has gone on from step 80 to 120"):
         complete(late, progress=False)
-    assert ((path / "config.yaml").read_bytes(), numbers(path)) == before
+    assert ((begun / "config.yaml").read_bytes(), numbers(begun)) == before
 
 
-def test_a_finished_run_can_go_on(finished, tmp_path):
-    longer = tiny(tmp_path / "run", steps=80)
-    diffmaac.train(resume=str(longer), steps=120, progress=False)
-    assert numbers(longer) == numbers(finished)
+def test_a_finished_run_can_go_on(finished, begun):
+    diffmaac.train(resume=str(begun), steps=120, progress=False)
+    assert numbers(begun) == numbers(finished)
 
 
-def test_a_longer_run_stays_longer(finished, tmp_path):
-    run = tiny(tmp_path / "run", steps=80)
-    diffmaac.train(resume=str(run), steps=120, progress=False)
-    assert diffmaac.train(resume=str(run), progress=False).agent.step == 120
+def test_a_longer_run_stays_longer(begun):
+    diffmaac.train(resume=str(begun), steps=120, progress=False)
+    assert diffmaac.train(resume=str(begun), progress=False).agent.step == 120
 
 
-def test_rows_past_the_checkpoint_are_cut_away(finished, tmp_path):
-    run = tiny(tmp_path / "run", steps=80)
-    metrics = (run / "metrics.csv").read_text()
+def test_rows_past_the_checkpoint_are_cut_away(finished, begun):
+    metrics = (begun / "metrics.csv").read_text()
     last = metrics.splitlines()[-1]
-    (run / "metrics.csv").write_text(f"{metrics}{last.replace('80,', '100,', 1)}\n")  # rows are written whole
-    diffmaac.train(resume=str(run), steps=120, progress=False)
-    assert numbers(run) == numbers(finished)
+    (begun / "metrics.csv").write_text(f"{metrics}{last.replace('80,', '100,', 1)}\n")  # rows are written whole
+    diffmaac.train(resume=str(begun), steps=120, progress=False)
+    assert numbers(begun) == numbers(finished)
 
 
 def test_an_existing_run_directory_is_kept(finished):

@@ -10,7 +10,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 
-from diffmaac.physics import batched_control_step
+from diffmaac.physics import batched_control_step, enable_compilation_cache, on_cpu
 from diffmaac.physics.host import CPU_COMPILER_OPTIONS
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -23,7 +23,6 @@ MODELS = {
 STATES = 64
 DIFFERENCE = 1e-6
 THREADS = 2
-FAST_COMPILE = {**CPU_COMPILER_OPTIONS, "xla_backend_optimization_level": 0}
 
 PENDULUM = """
 <mujoco><option timestep="0.01" integrator="{integrator}"/>
@@ -141,15 +140,22 @@ def random_states(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, ...]:
     return qpos, qvel, act, ctrl
 
 
+def fast_compiler_options() -> dict[str, bool | int]:
+    """Compiling takes longer than running here. Pieces for several threads would cost more than they save."""
+    fast = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
+    return {**CPU_COMPILER_OPTIONS, **fast} if on_cpu() else {}
+
+
 def pull_back(step: Callable, inputs: tuple[np.ndarray, ...], cotangents: tuple[np.ndarray, ...]) -> tuple:
-    """Value and vector-Jacobian product, compiled as one program, and quickly: the tests run it once."""
+    """Value and vector-Jacobian product, compiled as one program, which is kept for the next time."""
+    enable_compilation_cache()
 
     def both(inputs: tuple, cotangents: tuple) -> tuple:
         value, pullback = jax.vjp(step, *inputs)
         return value, pullback(cotangents)
 
     with jax.enable_x64(inputs[0].dtype == np.float64):
-        return jax.tree.map(np.asarray, jax.jit(both, compiler_options=FAST_COMPILE)(inputs, cotangents))
+        return jax.tree.map(np.asarray, jax.jit(both, compiler_options=fast_compiler_options())(inputs, cotangents))
 
 
 def make_case(model: mujoco.MjModel, frame_skip: int, inputs: tuple[np.ndarray, ...]) -> Case:

@@ -52,3 +52,10 @@ def run(*arguments: str, capsys) -> tuple[int, str, str]:
         main(arguments)
     out, err = capsys.readouterr()
     return int(exit.value.code or 0), out, err
+
+
+def refused(*arguments: str, capsys) -> str:
+    """The one clear line with which the command line refuses bad input: nothing else is printed, and the code is 2."""
+    code, out, err = run(*arguments, capsys=capsys)
+    assert code == 2 and out == "" and err.count("\n") == 1 and "Traceback" not in err, (arguments, code, out, err)
+    return err
