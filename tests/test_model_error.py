@@ -1,7 +1,7 @@
 """The error of a model's predictions and derivatives, mixed dynamics, the horizon from measurement."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -211,10 +211,16 @@ def test_horizons_that_diverge_are_not_chosen(tmp_path, monkeypatch) -> None:
 
 
 def test_horizon_auto_chooses_logs_and_resumes(tmp_path) -> None:
-    words = {**TINY, "random_steps": 30, "epoch_steps": 30, "horizon": "auto", "auto_horizons": [0, 1, 3]}
+    words: dict[str, Any] = {
+        **TINY,
+        "random_steps": 30,
+        "epoch_steps": 30,
+        "horizon": "auto",
+        "auto_horizons": [0, 1, 3],
+    }
     words |= {"env": "double_integrator", "log_model_error": True, "progress": False}
-    whole = diffmaac.train(**{**words, "steps": 150}, out=str(tmp_path / "whole"))
-    diffmaac.train(**{**words, "steps": 90}, out=str(tmp_path / "parts"))
+    whole = diffmaac.train(**words | {"steps": 150, "out": tmp_path / "whole"})
+    diffmaac.train(**words | {"steps": 90, "out": tmp_path / "parts"})
     parts = diffmaac.train(resume=str(tmp_path / "parts"), steps=150, progress=False)
     rows = read_table(whole.path / "metrics.csv")
     assert rows[0]["horizon"] == ""  # nothing was learned yet

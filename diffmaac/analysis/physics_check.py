@@ -134,8 +134,10 @@ def visited_states(
 
     States with an active constraint (a contact, a limit) come first; where too few turn up, others fill the rest.
 
-    Raises TaskError where no state is finite.
+    Raises TaskError where the model has nothing that moves, or no state is finite.
     """
+    if model.nv == 0:
+        raise TaskError("the model has no joint: there is no motion to differentiate.")
     rng, data = np.random.default_rng(seed), mujoco.MjData(model)
     controls = controls or random_controls(model, rng)
     constrained: list[tuple[np.ndarray, ...]] = []

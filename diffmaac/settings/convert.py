@@ -60,7 +60,7 @@ def check_file(name: str, file: Path, endings: tuple[str, ...] = ()) -> None:
 
 def _convert_one(f: dataclasses.Field[Any], value: Any) -> Any:
     known = about(f)
-    value = value.item() if hasattr(value, "item") else value  # a number of numpy's or torch's
+    value = value.item() if getattr(value, "shape", None) == () else value  # a number of numpy's or torch's
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str) and text in known.words:
         return text
