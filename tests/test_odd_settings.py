@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from support.odd import FUZZ, Ending, Tally, call, few
+from support.odd import FUZZ, LONGEST, Ending, Tally, call, few
 from support.odd_values import every, kind_of, odd
 
 import diffmaac
@@ -30,7 +30,7 @@ from diffmaac.analysis.settings import (
 )
 from diffmaac.errors import DiffmaacError
 from diffmaac.experiments.settings import PlotSettings, ReproduceSettings
-from diffmaac.settings import FIELDS, about, fields_of, flatten
+from diffmaac.settings import FIELDS, about, convert, fields_of, flatten, parse_words
 from diffmaac.tasks import resolve_task
 
 SMALL: dict[str, Any] = {
@@ -121,6 +121,29 @@ def attempt(name: str, setting: str, value: str, origin: Path, folder: Path) -> 
 
 
 CASES = st.sampled_from(ALL).flatmap(lambda both: st.tuples(st.just(both), odd(COMMANDS[both[0]].fields[both[1]])))
+
+
+def test_every_odd_value_is_converted_or_refused() -> None:
+    """All values of all settings, of those with equal metadata one: conversion alone, which is cheap."""
+    known = ("low", "high", "choices", "words", "length", "fewest", "file")
+    kinds = {
+        (str(f.type), *(str(getattr(about(f), name)) for name in known)): f
+        for command in COMMANDS.values()
+        for f in command.fields.values()
+    }
+    wrong: dict[str, list[str]] = {}
+    for f in kinds.values():
+        for value, refused in every(f):
+            try:
+                converted = convert(parse_words([f"{f.name}={value}"]), {f.name: f})[f.name]
+                outcome = "taken" if refused else ""
+            except DiffmaacError as error:
+                converted, outcome = None, "long" if len(str(error)) > LONGEST else ""
+            except Exception as error:
+                converted, outcome = None, type(error).__name__
+            if outcome:
+                wrong.setdefault(outcome, []).append(f"{f.name}={value[:40]!a} {converted or ''}")
+    assert not wrong, "\n".join(f"{kind}: {len(cases)}\n  " + "\n  ".join(cases) for kind, cases in wrong.items())
 
 
 def test_a_command_runs_or_refuses_in_one_line(origin: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from diffmaac.errors import SettingError, unknown
+from diffmaac.errors import SettingError, shortened, unknown
 from diffmaac.settings.field import about, allowed_range, default_value
 
 Fields = Mapping[str, dataclasses.Field[Any]]
@@ -49,13 +49,19 @@ def changed(command: Any, names: Iterable[str]) -> dict[str, Any]:
 
 def check_file(name: str, file: Path, endings: tuple[str, ...] = ()) -> None:
     """Raises SettingError where setting `name` gives a `file` whose directory is not there, or that ends otherwise."""
+    what = f"{name}={shortened(file)}"
     if endings and file.suffix not in endings:
         *others, last = endings
-        raise SettingError(f"{name}={file}: must end in {', '.join(others) + ' or ' if others else ''}{last}.")
-    if not file.parent.is_dir():
-        raise SettingError(f"{name}={file}: there is no directory '{file.parent}'. Make it, or give another {name}=.")
-    if file.is_dir():
-        raise SettingError(f"{name}={file}: is a directory. Give the name of a file.")
+        raise SettingError(f"{what}: must end in {', '.join(others) + ' or ' if others else ''}{last}.")
+    try:
+        folder, taken = file.parent.is_dir(), file.is_dir()
+    except OSError as error:  # a name that is too long
+        raise SettingError(f"{what}: cannot be a file: {error.strerror}.") from error
+    if not folder:
+        there = f"there is no directory '{shortened(file.parent)}'"
+        raise SettingError(f"{what}: {there}. Make it, or give another {name}=.")
+    if taken:
+        raise SettingError(f"{what}: is a directory. Give the name of a file.")
 
 
 def _convert_one(f: dataclasses.Field[Any], value: Any) -> Any:
@@ -95,7 +101,7 @@ def _check_range(f: dataclasses.Field[Any], typed: Any) -> None:
                 raise SettingError(unknown(f.name, reprlib.repr(item)[1:-1], known.choices))
             continue
         inside = (known.low is None or item >= known.low) and (known.high is None or item <= known.high)
-        if not math.isfinite(item) or not inside:
+        if not inside or (isinstance(item, float) and not math.isfinite(item)):
             allowed = allowed_range(f) or "finite"
             raise SettingError(f"{f.name}={reprlib.repr(typed)}: must be {allowed}. {known.help}.")
 
