@@ -132,6 +132,13 @@ class TrainKeywords(TypedDict, total=False):
     model_epochs: int
     """most epochs of one fit [between 1 and 1,000,000]; default 200"""
 
+    model_steps: int
+    """most gradient steps of one fit, on recent and old data mixed; 0: as many as model_epochs passes take [between
+    0 and 1,000,000,000]; default 0"""
+
+    model_recent: float
+    """share of recent transitions in the batches of model_steps [between 0.0 and 1.0]; default 0.5"""
+
     model_patience: int
     """epochs without improvement on held-out data after which a fit stops [between 1 and 1,000,000]; default 5"""
 

@@ -30,6 +30,8 @@ class Task:
 
     `reward(obs_t, action_t)` maps (*batch, obs) and (*batch, action) to (*batch); it is differentiable and belongs to
     the START state of a transition. `terminated(obs_tp1)` maps (*batch, obs) to booleans (*batch); None: never.
+    `fallen(obs)` maps (*batch, obs) to booleans (*batch): is the body down? It ends no episode of evaluation and has no
+    part in the reward; None: there is no such thing.
     `presets` maps "paper", "quick" (and "quick/true" for what changes with the true dynamics) to flat settings.
     """
 
@@ -40,6 +42,7 @@ class Task:
     episode_steps: int = 1000
     terminated: Callable[[Tensor], Tensor] | None = None
     criterion: Criterion | None = None
+    fallen: Callable[[Tensor], Tensor] | None = None
     reward_text: str = ""
     reference: str = ""
     presets: Presets = field(default_factory=dict)
@@ -113,6 +116,8 @@ class Task:
             self._check_map("reward", self.reward, tensors)
             if self.terminated is not None:
                 self._check_map("terminated", self.terminated, {"obs": tensors["obs"]}, torch.bool)
+            if self.fallen is not None:
+                self._check_map("fallen", self.fallen, {"obs": tensors["obs"]}, torch.bool)
         reward = self.reward(obs, action)
         if not torch.isfinite(reward).all():
             raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")

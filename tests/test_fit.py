@@ -2,25 +2,33 @@
 
 import copy
 
+import pytest
 import torch
 from support.loop import generator
+from torch import Tensor
 
 from diffmaac.dynamics import GaussianEnsemble
 from diffmaac.settings import ModelSettings
+from diffmaac.training import fit
 from diffmaac.training.fit import EnsembleFitter
+
+A, B = torch.tensor([[0.5, 0.1], [-0.3, 0.7]]), torch.tensor([[0.4], [0.8]])
 
 
 def ensemble() -> GaussianEnsemble:
     return GaussianEnsemble(2, 1, 3, [32, 32], generator())
 
 
+def linear_data(count: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """s' = A s + B a + 0.1 eps."""
+    obs, action = torch.randn(count, 2, generator=g), torch.rand(count, 1, generator=g) * 2 - 1
+    return obs, action, obs @ A.T + action @ B.T + 0.1 * torch.randn(count, 2, generator=g)
+
+
 def test_fit_recovers_a_linear_system_and_its_noise():
     """s' = A s + B a + 0.1 eps: the held-out error must fall to the noise, and the variance must name it."""
-    g = generator(1)
-    obs, action = torch.randn(2000, 2, generator=g), torch.rand(2000, 1, generator=g) * 2 - 1
-    A, B = torch.tensor([[0.5, 0.1], [-0.3, 0.7]]), torch.tensor([[0.4], [0.8]])
-    next_obs = obs @ A.T + action @ B.T + 0.1 * torch.randn(2000, 2, generator=g)
-    network = ensemble()
+    g, network = generator(1), ensemble()
+    obs, action, next_obs = linear_data(2000, g)
     EnsembleFitter(network, ModelSettings()).fit(obs, action, next_obs, g)
     x = torch.cat([obs, action], -1).expand(3, -1, -1)
     with torch.no_grad():
@@ -51,3 +59,48 @@ def test_the_state_of_a_fitter_round_trips():
     second.fit(*data, b)
     pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
     assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_a_bound_above_what_the_passes_take_changes_nothing():
+    """Eight passes over 7,000 rows in batches of 256 take 224 gradient steps."""
+    networks = []
+    for steps in (0, 224):
+        networks.append(ensemble())
+        g, settings = generator(1), ModelSettings(model_epochs=8, model_steps=steps)
+        EnsembleFitter(networks[-1], settings).fit(*linear_data(8750, g), g)
+    pairs = zip(networks[0].parameters(), networks[1].parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_a_bounded_fit_takes_its_gradient_steps_whatever_the_data(monkeypatch):
+    taken, looked = [], []
+    descend, look = EnsembleFitter._descend, EnsembleFitter._held_out_mse
+    monkeypatch.setattr(EnsembleFitter, "_descend", lambda self, x, y: (taken.append(x), descend(self, x, y)))
+    monkeypatch.setattr(
+        EnsembleFitter, "_held_out_mse", lambda self, x, y: (looked.append(len(x)), look(self, x, y))[1]
+    )
+    for count in (20_000, 60_000):
+        g, settings = generator(1), ModelSettings(model_epochs=8, model_steps=80, model_patience=8)
+        EnsembleFitter(ensemble(), settings).fit(*linear_data(count, g), g)
+    assert len(taken) == 2 * 80 and max(looked) == fit.LOOKED_AT
+    assert {tuple(x.shape) for x in taken} == {(3, 256, 3)}
+
+
+def test_a_bounded_fit_draws_its_share_of_recent_rows():
+    settings = ModelSettings(model_epochs=1, model_steps=50, model_recent=0.25)
+    rows = torch.stack(list(next(EnsembleFitter(ensemble(), settings)._mixtures(20_000, generator()))))
+    recent = (rows >= 20_000 - fit.RECENT).float().mean()
+    assert rows.shape == (50, 3, 256) and int(rows.max()) < 20_000
+    # A quarter of all draws, and a tenth of the others by chance.
+    assert float(recent) == pytest.approx(0.25 + 0.75 * 0.1, abs=0.01)
+
+
+def test_a_bounded_fit_recovers_a_linear_system():
+    g, network = generator(1), ensemble()
+    fitter = EnsembleFitter(network, ModelSettings(model_epochs=8, model_steps=120))
+    for _ in range(4):  # weights and moments stay from fit to fit
+        fitter.fit(*linear_data(20_000, g), g)
+    obs, action, _ = linear_data(1000, g)
+    with torch.no_grad():
+        mean = obs + network.change(torch.cat([obs, action], -1).expand(3, -1, -1), None).mean(0)
+    assert (mean - (obs @ A.T + action @ B.T)).square().mean().sqrt() < 0.03

@@ -99,6 +99,32 @@ def test_episodes_are_truncated_and_never_terminate(task):
     assert ends == [(False, False), (False, False), (False, True)]
 
 
+def test_no_start_is_a_fall(task):
+    env = task.make_env()
+    starts = torch.tensor(np.stack([env.reset(seed=seed)[0] for seed in range(20)]))
+    assert task.fallen is None or not task.fallen(starts).any()
+
+
+@pytest.mark.parametrize(("name", "flat"), [("hopper", 0.3), ("walker2d", 0.3), ("ant", 0.1)])
+def test_a_body_on_the_floor_has_fallen(name, flat):
+    task = get_task(name)
+    assert task.fallen is not None
+    obs = torch.tensor(task.make_env().reset(seed=0)[0])
+    obs[0] = flat
+    assert task.fallen(obs)
+
+
+def test_a_body_on_its_back_has_fallen():
+    ant, cheetah = get_task("ant"), get_task("half_cheetah")
+    assert ant.fallen is not None and cheetah.fallen is not None
+    obs = torch.tensor(ant.make_env().reset(seed=0)[0])
+    obs[1:5] = torch.tensor([0.1, 0.99, 0.0, 0.1])  # half a turn about x
+    assert ant.fallen(obs)
+    obs = torch.tensor(cheetah.make_env().reset(seed=0)[0])
+    pitches = [cheetah.fallen(torch.cat([obs[:1], torch.tensor([pitch]), obs[2:]])) for pitch in (-3.0, -0.5, 0.5, 3.0)]
+    assert [bool(x) for x in pitches] == [True, False, False, True]
+
+
 SIZES = {
     "double_integrator": (2, 1, 0.1),
     "pendulum": (3, 1, 0.05),

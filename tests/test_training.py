@@ -15,7 +15,7 @@ from diffmaac.session import prepare
 from diffmaac.settings import ALGORITHMS
 from diffmaac.task import Criterion
 from diffmaac.tasks import get_task
-from diffmaac.training.evaluation import run_episodes
+from diffmaac.training.evaluation import falls_of, run_episodes
 
 
 @pytest.mark.parametrize("dynamics", ["learned", "true"])
@@ -77,6 +77,30 @@ def test_training_episodes_end_early_and_evaluations_do_not(tmp_path):
     evaluations = 2  # at steps 40 and 50, each of one episode
     assert len(starts) == 50 // 7 + evaluations
     assert trainer.evaluate(1).returns == [task.episode_steps]
+
+
+def test_falls_of_known_episodes():
+    """Of four, five and two steps: one falls at its third state, one never, one after its end."""
+    fallen = np.array([[0, 0, 0], [0, 0, 0], [1, 0, 1], [0, 0, 1], [1, 0, 0]], dtype=bool)
+    rewards = np.array([[1, 2, 3], [1, 2, 3], [-5, 2, 0], [-7, 2, 0], [0, 2, 0]], dtype=float)
+    falls = falls_of(fallen, rewards, np.array([4, 5, 2]))
+    assert falls.first == [2, 5, 2] and falls.share == pytest.approx(1 / 3)
+    assert (falls.upright, falls.fallen) == (pytest.approx(18 / 9), -6.0)
+    assert falls.line() == "falls in 1 of 3 episodes, first at 2; reward a step 2 before the first fall, -6 from it on"
+    never = falls_of(np.zeros((3, 1), dtype=bool), np.ones((3, 1)), np.array([3]))
+    assert never.share == 0 and never.first == [3] and np.isnan(never.fallen)
+    assert never.line() == "falls in 0 of 1 episodes" and "reward_fallen" not in never.metrics()
+
+
+def test_falls_are_told_in_the_metrics(tmp_path):
+    """Down from the start: nothing is earned upright."""
+    task = dataclasses.replace(get_task("double_integrator"), fallen=lambda obs: obs[..., 0] > -10)
+    trainer = prepare(task, {**TINY, "steps": 50, "algorithm": "sac", "horizon": 0, "out": str(tmp_path / "run")})
+    trainer.train(progress=False)
+    falls, row = trainer.evaluate(1).falls, read_metrics(tmp_path / "run" / "metrics.csv")[0]
+    assert falls is not None and falls.first == [0]
+    assert (row["fall_share"], row["fall_step"]) == ("1", "0") and row["reward_fallen"]
+    assert "reward_upright" not in row
 
 
 def test_the_loaded_agent_acts_as_the_trained_one(tmp_path):

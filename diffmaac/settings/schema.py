@@ -142,6 +142,20 @@ class ModelSettings:
     model_batch_size: int = setting(256, "transitions in a batch, for each member", 1, MOST_ROWS, idle=_FIT)
     model_every: int = setting(1000, "environment steps between two fits", 1, 10**9, idle=_FIT)
     model_epochs: int = setting(200, "most epochs of one fit", 1, 10**6, idle=_FIT)
+    model_steps: int = setting(
+        0,
+        "most gradient steps of one fit, on recent and old data mixed; 0: as many as model_epochs passes take",
+        0,
+        10**9,
+        idle=_FIT,
+    )
+    model_recent: float = setting(
+        0.5,
+        "share of recent transitions in the batches of model_steps",
+        0.0,
+        1.0,
+        idle=(*_FIT, Idle("model_steps=0 sets no bound", lambda v: v["model_steps"] == 0)),
+    )
     model_patience: int = setting(
         5, "epochs without improvement on held-out data after which a fit stops", 1, 10**6, idle=_FIT
     )

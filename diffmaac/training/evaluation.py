@@ -1,5 +1,6 @@
 """Evaluation: the policy's mode on separate environments with fixed seeds."""
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffmaac import seeding
@@ -17,12 +19,44 @@ from diffmaac.task import Criterion, Task
 
 
 @dataclass(frozen=True)
+class Falls:
+    """When bodies fell, and what that cost.
+
+    `first`: the step of each episode's first fall, its length where there was none. `upright` and `fallen`: mean reward
+    of a step before the first fall and from it on, over all episodes; NaN where there was no such step.
+    """
+
+    first: list[int]
+    share: float
+    upright: float
+    fallen: float
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers worth a row of metrics.csv; a reward that there was not is left out."""
+        out = {"fall_share": self.share, "fall_step": float(np.mean(self.first)), "fall_earliest": min(self.first)}
+        rewards = {"reward_upright": self.upright, "reward_fallen": self.fallen}
+        return out | {name: reward for name, reward in rewards.items() if not math.isnan(reward)}
+
+    def line(self) -> str:
+        """The same in words."""
+        episodes = len(self.first)
+        if self.share == 0:
+            return f"falls in 0 of {episodes} episodes"
+        rewards = f"reward a step {self.upright:.3g} before the first fall, {self.fallen:.3g} from it on"
+        return f"falls in {round(self.share * episodes)} of {episodes} episodes, first at {min(self.first)}; {rewards}"
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted return of each episode, and its score by the task's criterion (empty where it has none)."""
+    """Undiscounted return of each episode, and its score by the task's criterion (empty where it has none).
+
+    `falls` is None where the task says of no state that the body has fallen.
+    """
 
     returns: list[float]
     scores: list[float]
     threshold: float | None
+    falls: Falls | None = None
 
     @property
     def solved(self) -> int:
@@ -34,12 +68,14 @@ class Evaluation:
         out = {"return": float(np.mean(self.returns)), "return_std": float(np.std(self.returns))}
         if self.scores:
             out |= {"score": float(np.mean(self.scores)), "solved": self.solved / len(self.scores)}
-        return out
+        return out | (self.falls.metrics() if self.falls is not None else {})
 
     def lines(self, criterion: Criterion | None) -> list[str]:
         """The evaluation in words; `criterion` is the task's."""
         numbers = self.metrics()
         lines = [f"return over {len(self.returns)} episodes: {numbers['return']:.1f} +- {numbers['return_std']:.1f}"]
+        if self.falls is not None:
+            lines.append(self.falls.line())
         if criterion is not None:
             solved = f"solved {self.solved} of {len(self.scores)} episodes"
             lines.append(f"{criterion.name}: {numbers['score']:.3f}; {solved}")
@@ -82,21 +118,38 @@ def _run(
     episodes = len(envs)
     obs = np.stack([env.reset(seed=seeding.integer_seed(seed, f"evaluation-{i}"))[0] for i, env in enumerate(envs)])
     returns, running, steps = np.zeros(episodes), np.ones(episodes, bool), np.zeros(episodes, int)
-    trajectory = []
+    trajectory, rewards = [], []
     while running.any():
         trajectory.append(obs)
         steps += running
         if writer is not None and running[0]:
             writer.add(envs[0].picture)
         action = act(torch.as_tensor(obs, dtype=torch.float32, device=device)).cpu().numpy()
-        obs = obs.copy()
+        obs, earned = obs.copy(), np.zeros(episodes)
         for i in np.flatnonzero(running).tolist():
-            obs[i], reward, terminated, truncated, _ = envs[i].step(action[i])
-            returns[i] += reward
+            obs[i], earned[i], terminated, truncated, _ = envs[i].step(action[i])
+            returns[i] += earned[i]
             running[i] = not (terminated or truncated)
+        rewards.append(earned)
+    states = torch.as_tensor(np.stack(trajectory))
+    falls = None if task.fallen is None else falls_of(task.fallen(states).numpy(), np.stack(rewards), steps)
     criterion = task.criterion
     if criterion is None:
-        return Evaluation(returns.tolist(), [], None)
-    states = torch.as_tensor(np.stack(trajectory))
+        return Evaluation(returns.tolist(), [], None, falls)
     scores = [criterion.score(states[:length, i]) for i, length in enumerate(steps.tolist())]
-    return Evaluation(returns.tolist(), scores, criterion.threshold)
+    return Evaluation(returns.tolist(), scores, criterion.threshold, falls)
+
+
+def falls_of(
+    fallen: Bool[np.ndarray, "time episodes"],
+    rewards: Float[np.ndarray, "time episodes"],
+    steps: Int[np.ndarray, " episodes"],
+) -> Falls:
+    """The falls of episodes of `steps` steps each, from the states in which their steps start and what each earned."""
+    index = np.arange(len(fallen))[:, None]
+    lasting = index < steps
+    first = np.where(fallen & lasting, index, steps).min(0)
+    upright = index < first
+    parts = (rewards[mask] for mask in (upright, lasting & ~upright))
+    before, after = (float(part.mean()) if part.size else math.nan for part in parts)
+    return Falls(first.tolist(), float((first < steps).mean()), before, after)

@@ -24,6 +24,13 @@ IMPROVEMENT = 0.01
 """Relative fall of the held-out error that counts as an improvement (Janner et al. 2019, MBPO, reference code)."""
 
 
+RECENT = 2000
+"""Newest training rows from which a fit of `model_steps` draws its recent share."""
+LOOKED_AT = 2000
+"""Most rows on which such a fit looks at its held-out error, half of them the newest."""
+Batch = Int[Tensor, "members size"]
+
+
 @dataclass(frozen=True)
 class FitReport:
     """What a fit did: epochs, and the held-out mean squared error in normalised units, best of each member averaged."""
@@ -55,18 +62,21 @@ class EnsembleFitter:
         best epoch; the bounds of the variance, which all share, end with the last. Raises DivergenceError where the
         loss is not finite.
         """
-        x, y = torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
-        held_out = held_out_rows(len(x), self.settings.validation).to(x.device)
+        s, x, y = self.settings, torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
+        held_out = held_out_rows(len(x), s.validation).to(x.device)
         x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
         self.network.fit_normaliser(x_train, y_train)
-        n, size = len(x_train), self.settings.model_batch_size
-        bootstrap = torch.randint(n, (self.network.members, n), generator=generator, device=x.device)
-        bootstrap = bootstrap.repeat(1, -(-EPOCH_BATCHES * size // n) if n < EPOCH_BATCHES * size else 1)
+        n = len(x_train)
+        if 0 < s.model_steps < s.model_epochs * max(EPOCH_BATCHES, -(-n // s.model_batch_size)):
+            epochs = self._mixtures(n, generator)
+            x_test, y_test = (_thinned(column, LOOKED_AT) for column in (x_test, y_test))
+        else:
+            epochs = self._passes(n, generator)
         best = self._held_out_mse(x_test, y_test)
         best_weights = [p.detach().clone() for p in self.network.net.parameters()]
         waited, epoch = 0, 0
-        while epoch < self.settings.model_epochs and waited < self.settings.model_patience:
-            for batch in _batches(bootstrap, size, generator):
+        while epoch < s.model_epochs and waited < s.model_patience:
+            for batch in next(epochs):
                 self._descend(x_train[batch], y_train[batch])
             epoch += 1
             mse = self._held_out_mse(x_test, y_test)
@@ -89,6 +99,32 @@ class EnsembleFitter:
         self.network.load_state_dict(state["network"])
         restore_optimizer(self._optimizer, state["optimizer"])
 
+    def _passes(self, n: int, generator: torch.Generator) -> Iterator[Iterator[Batch]]:
+        """Epochs without end, each one a pass over each member's bootstrap sample of `n` rows, in a new order."""
+        size = self.settings.model_batch_size
+        bootstrap = torch.randint(n, (self.network.members, n), generator=generator, device=generator.device)
+        bootstrap = bootstrap.repeat(1, -(-EPOCH_BATCHES * size // n) if n < EPOCH_BATCHES * size else 1)
+        while True:
+            keys = torch.rand(bootstrap.shape, generator=generator, device=generator.device)
+            yield iter(bootstrap.gather(1, keys.argsort(1)).split(size, dim=1))
+
+    def _mixtures(self, n: int, generator: torch.Generator) -> Iterator[Iterator[Batch]]:
+        """Epochs without end, each `model_epochs`-th part of `model_steps` batches, drawn from recent rows and all."""
+        s, device = self.settings, generator.device
+        recent = round(s.model_recent * s.model_batch_size)
+
+        def draw() -> Batch:
+            new = torch.randint(
+                max(0, n - RECENT), n, (self.network.members, recent), generator=generator, device=device
+            )
+            old = torch.randint(
+                n, (self.network.members, s.model_batch_size - recent), generator=generator, device=device
+            )
+            return torch.cat([new, old], 1)
+
+        while True:
+            yield (draw() for _ in range(max(1, s.model_steps // s.model_epochs)))
+
     def _descend(self, x: Tensor, y: Tensor) -> None:
         loss = self.network.loss(x, y)
         if not torch.isfinite(loss):
@@ -109,8 +145,9 @@ def held_out_rows(count: int, share: float) -> Bool[Tensor, " count"]:
     return (torch.arange(count, dtype=torch.float64) * GOLDEN_RATIO) % 1.0 < share
 
 
-def _batches(bootstrap: Int[Tensor, "members n"], size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch: (members, size) indices, each member's bootstrap sample in an order of its own."""
-    keys = torch.rand(bootstrap.shape, generator=generator, device=bootstrap.device)
-    shuffled = bootstrap.gather(1, keys.argsort(1))
-    yield from shuffled.split(size, dim=1)
+def _thinned(rows: Float[Tensor, "n width"], most: int) -> Float[Tensor, "thinned width"]:
+    """At most `most` rows: the newest, and as many of the older ones, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    older = torch.linspace(0, len(rows) - most // 2 - 1, most - most // 2, device=rows.device).long()
+    return torch.cat([rows[older], rows[-(most // 2) :]])

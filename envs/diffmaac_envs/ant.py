@@ -20,6 +20,7 @@ def ant() -> Task:
         reward=upright_walk(velocity=13, height=0.57),
         reset=near_initial(system, 0.1, 0.1, gaussian=True),
         reward_text="s[13] - 3 (s[0] - 0.57)^2 - 0.1 |a|^2 + 1",
+        fallen=lambda obs: (obs[..., 0] < 0.2) | (obs[..., 2].square() + obs[..., 3].square() > 0.5),
         reference=REFERENCE,
         presets=presets.ANT,
     )

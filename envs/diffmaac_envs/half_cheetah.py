@@ -24,6 +24,7 @@ def half_cheetah() -> Task:
         reward=reward,
         reset=near_initial(system, 0.1, 0.1, gaussian=True),
         reward_text="s[8] - 0.1 |a|^2",
+        fallen=lambda obs: obs[..., 1].cos() < 0,
         reference=REFERENCE,
         presets=presets.HALF_CHEETAH,
     )

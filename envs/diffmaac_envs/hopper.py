@@ -17,6 +17,7 @@ def hopper() -> Task:
         reward=upright_walk(velocity=5, height=1.3),
         reset=near_initial(system, 5e-3, 5e-3, gaussian=False),
         reward_text="s[5] - 3 (s[0] - 1.3)^2 - 0.1 |a|^2 + 1",
+        fallen=lambda obs: obs[..., 0] < 0.7,
         reference=REFERENCE,
         presets=presets.HOPPER,
     )

@@ -17,6 +17,7 @@ def walker2d() -> Task:
         reward=upright_walk(velocity=8, height=1.3),
         reset=near_initial(system, 5e-3, 5e-3, gaussian=False),
         reward_text="s[8] - 3 (s[0] - 1.3)^2 - 0.1 |a|^2 + 1",
+        fallen=lambda obs: obs[..., 0] < 0.8,
         reference=REFERENCE,
         presets=presets.WALKER2D,
     )
