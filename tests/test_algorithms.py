@@ -51,8 +51,8 @@ def test_equal_columns_train_alike_bit_for_bit(algorithm: str, ablated: dict, dy
 
 
 def test_different_columns_do_not(tmp_path: Path) -> None:
-    found = {name: trained(tmp_path / name, algorithm=name) for name in ALGORITHMS}
-    flat = {name: torch.cat([x.flatten() for x in state.values()]) for name, state in found.items()}
+    states = {name: trained(tmp_path / name, algorithm=name) for name in ALGORITHMS}
+    flat = {name: torch.cat([x.flatten() for x in state.values()]) for name, state in states.items()}
     names = list(flat)
     assert not any(torch.equal(flat[a], flat[b]) for i, a in enumerate(names) for b in names[:i])
 

@@ -22,9 +22,9 @@ def inputs(dtype: torch.dtype = torch.float64, batch: int = 8) -> list[torch.Ten
 
 
 def gradients(step: DifferentiablePhysics, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
-    given = inputs(dtype)
-    qpos, qvel = step(*given)
-    return torch.autograd.grad(qpos.square().sum() + qvel.sin().sum(), given)
+    state = inputs(dtype)
+    qpos, qvel = step(*state)
+    return torch.autograd.grad(qpos.square().sum() + qvel.sin().sum(), state)
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def test_value_is_the_engines(implicit: DifferentiablePhysics) -> None:
     """With a gradient (MJX), without one (the C engine), and by `mj_step`, one state at a time."""
     model = load(PENDULUM, "Euler")
     data = mujoco.MjData(model)
-    given = inputs()
+    state = inputs()
     with torch.no_grad():
-        without = implicit(*given)
-    for row, (qpos, qvel, ctrl) in enumerate(zip(*given, strict=True)):
+        without = implicit(*state)
+    for row, (qpos, qvel, ctrl) in enumerate(zip(*state, strict=True)):
         mujoco.mj_resetData(model, data)
         data.qpos[:], data.qvel[:], data.ctrl[:] = (x.detach().numpy() for x in (qpos, qvel, ctrl))
         mujoco.mj_step(model, data, nstep=FRAME_SKIP)
-        for outputs in (implicit(*given), without):
+        for outputs in (implicit(*state), without):
             assert outputs[0][row].item() == pytest.approx(data.qpos[0], abs=1e-14)
             assert outputs[1][row].item() == pytest.approx(data.qvel[0], abs=1e-14)
 
@@ -63,8 +63,8 @@ def test_gradients_agree(implicit: DifferentiablePhysics, differenced: Different
 
 def test_recomputing_changes_no_gradient(implicit: DifferentiablePhysics) -> None:
     again = DifferentiablePhysics(load(PENDULUM, "Euler"), FRAME_SKIP, "implicit", remat=True)
-    for kept, recomputed in zip(gradients(implicit), gradients(again), strict=True):
-        torch.testing.assert_close(recomputed, kept, rtol=1e-12, atol=1e-12)
+    for stored, recomputed in zip(gradients(implicit), gradients(again), strict=True):
+        torch.testing.assert_close(recomputed, stored, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -75,11 +75,11 @@ def test_dtype_follows_the_inputs(dtype: torch.dtype, differenced: Differentiabl
 
 @pytest.mark.parametrize("name", ["implicit", "differenced"])
 def test_second_derivatives_raise(name: str, request: pytest.FixtureRequest) -> None:
-    given = inputs()
-    qpos, _ = request.getfixturevalue(name)(*given)
-    (first,) = torch.autograd.grad(qpos.sum(), given[0], create_graph=True)
+    state = inputs()
+    qpos, _ = request.getfixturevalue(name)(*state)
+    (first,) = torch.autograd.grad(qpos.sum(), state[0], create_graph=True)
     with pytest.raises(RuntimeError, match="only first derivatives"):
-        torch.autograd.grad(first.sum(), given[0])
+        torch.autograd.grad(first.sum(), state[0])
 
 
 def test_activations_go_in_and_come_out() -> None:

@@ -49,14 +49,14 @@ def parts(study: Study) -> Parts:
 )
 def test_gradient_of_the_return_is_that_of_central_differences(gamma: float, horizon: int | None, noise: float) -> None:
     case, step = problem(gamma, horizon, noise), 1e-4
-    found = case.return_gradient(GAIN)
+    result = case.return_gradient(GAIN)
     for index in range(2):
         shift = np.zeros_like(GAIN)
         shift[0, index] = step
         # Fourth order: rounding and the step's own error are both below 1e-9 of the derivative.
         one, two = (case.expected_return(GAIN + n * shift) - case.expected_return(GAIN - n * shift) for n in (1, 2))
         difference = (8 * one - two) / (12 * step)
-        assert found[0, index] == pytest.approx(difference, rel=1e-8)
+        assert result[0, index] == pytest.approx(difference, rel=1e-8)
 
 
 def test_return_and_critic_are_those_of_sampled_episodes() -> None:
@@ -108,13 +108,13 @@ def test_the_pathwise_estimator_is_unbiased(study: Study, horizon: int) -> None:
     """1e5 samples in float64: within three standard errors of the closed form, in every parameter."""
     truth, exact, chunks = study.truth(), QuadraticCritic(study.problem, study.gain), 100
     parts = Parts(study.task, study.policy(), exact, lambda n, g: exact, {"true": truth}, study.start, 0.0, 0.9)
-    found = []
+    result = []
     for index in range(chunks):
         generator = seeding.torch_generator(index, "unbiased")
         steps = tuple(truth.sample_noise(1000, generator, torch.float64) for _ in range(horizon))
         policy = torch.randn(horizon + 1, 1000, 1, generator=generator, dtype=torch.float64)
-        found.append(gradient(parts, truth, exact, study.start(1000, generator), PathwiseNoise(policy, steps)))
-    samples = torch.stack(found)
+        result.append(gradient(parts, truth, exact, study.start(1000, generator), PathwiseNoise(policy, steps)))
+    samples = torch.stack(result)
     error = samples.std(0) / math.sqrt(chunks)
     difference = (samples.mean(0) - study.closed_form().objective(horizon)).abs()
     assert (difference < 3 * error).all()
@@ -128,14 +128,14 @@ def test_sobol_points_reach_the_closed_form(study: Study) -> None:
 def test_quadratic_critic_is_the_closed_forms(study: Study) -> None:
     generator = seeding.torch_generator(0, "q")
     obs, action = study.start(5, generator), torch.randn(5, 1, generator=generator, dtype=torch.float64)
-    found = QuadraticCritic(study.problem, study.gain)(obs, action)
-    np.testing.assert_allclose(found[0], study.problem.q(study.gain, obs.numpy(), action.numpy()), rtol=1e-12)
+    result = QuadraticCritic(study.problem, study.gain)(obs, action)
+    np.testing.assert_allclose(result[0], study.problem.q(study.gain, obs.numpy(), action.numpy()), rtol=1e-12)
 
 
 def test_the_cost_is_read_off_the_reward() -> None:
-    found = quadratic_cost(get_task("double_integrator"))
-    np.testing.assert_allclose(found[0], Q, atol=1e-14)
-    np.testing.assert_allclose(found[1], R, atol=1e-14)
+    result = quadratic_cost(get_task("double_integrator"))
+    np.testing.assert_allclose(result[0], Q, atol=1e-14)
+    np.testing.assert_allclose(result[1], R, atol=1e-14)
 
 
 def by(rows: list[GradientError], dynamics: str, reference: str) -> list[GradientError]:
@@ -198,8 +198,8 @@ def test_gradients_that_are_not_finite_are_counted(parts: Parts) -> None:
         inner = LinearDynamics(parts.task.system)  # type: ignore[arg-type]
         return dataclasses.replace(parts, dynamics={**parts.dynamics, "learned": Breaking(inner, every)})
 
-    found = breaking(7)
-    rows = gradient_errors(found, [0, 1], 16 * 64, 64, seed=0)
+    result = breaking(7)
+    rows = gradient_errors(result, [0, 1], 16 * 64, 64, seed=0)
     zero, one = (next(row for row in rows if row.horizon == h and row.dynamics == "learned") for h in (0, 1))
     assert zero.not_finite == 0 and one.not_finite > 0
     assert one.samples == 16 * 64 - 64 * one.not_finite  # never sure enough to stop early
@@ -217,27 +217,27 @@ def test_rollouts_of_the_truth_stand_for_its_critic(study: Study, parts: Parts) 
     )
     noise = torch.randn(60, 4000, 1, generator=seeding.torch_generator(0, "r"), dtype=torch.float64)
     obs, action = torch.tensor([[0.3, -0.2]], dtype=torch.float64), torch.tensor([[0.5]], dtype=torch.float64)
-    found = RolloutCritic(case, noise)(obs.expand(4000, -1), action.expand(4000, -1))[0]
-    error = float(found.std()) / math.sqrt(4000)
-    assert abs(float(found.mean() - exact(obs, action)[0, 0])) < 4 * error + 0.9**60 * 10
+    result = RolloutCritic(case, noise)(obs.expand(4000, -1), action.expand(4000, -1))[0]
+    error = float(result.std()) / math.sqrt(4000)
+    assert abs(float(result.mean() - exact(obs, action)[0, 0])) < 4 * error + 0.9**60 * 10
 
 
 def test_jacobian_of_linear_dynamics_is_a_and_b() -> None:
     dynamics = LinearDynamics(get_task("double_integrator").system)  # type: ignore[arg-type]
     obs = torch.randn(3, 2, dtype=torch.float64)
-    found = jacobian(lambda s, a: dynamics.step(s, a), obs, obs[:, :1])
-    np.testing.assert_allclose(found, np.broadcast_to(np.hstack([A, B]), (3, 2, 3)), atol=1e-15)
+    result = jacobian(lambda s, a: dynamics.step(s, a), obs, obs[:, :1])
+    np.testing.assert_allclose(result, np.broadcast_to(np.hstack([A, B]), (3, 2, 3)), atol=1e-15)
 
 
 def test_the_bound_is_above_the_error(parts: Parts) -> None:
     horizons = [0, 1, 2, 4, 8]
     rows = by(gradient_errors(parts, horizons, 4096, 512, seed=0), "learned", "objective")
-    found = bounds(parts, horizons, 64, seed=0)
-    assert [bound.horizon for bound in found] == horizons
-    for row, bound in zip(rows, found, strict=True):
+    result = bounds(parts, horizons, 64, seed=0)
+    assert [bound.horizon for bound in result] == horizons
+    for row, bound in zip(rows, result, strict=True):
         assert row.l2 < bound.value
-    assert found[0].eps_f == 0 and found[0].c_1 == 0  # without a step, the model has no part in it
-    assert all(later.c_1 > before.c_1 for before, later in itertools.pairwise(found[1:]))
+    assert result[0].eps_f == 0 and result[0].c_1 == 0  # without a step, the model has no part in it
+    assert all(later.c_1 > before.c_1 for before, later in itertools.pairwise(result[1:]))
     assert rank_correlation([1, 2, 3], [1, 4, 9]) == pytest.approx(1)
     assert math.isnan(rank_correlation([1, 2], [1, 2]))
 
@@ -254,9 +254,9 @@ def test_more_than_two_critics_count_as_the_objective_has_them(study: Study, par
 
     case = dataclasses.replace(parts, critic=four)
     obs, action = study.start(5, seeding.torch_generator(0, "q")), torch.ones(5, 1, dtype=torch.float64)
-    found = RolloutCritic(case, torch.zeros(0, 5, 1, dtype=torch.float64))(obs, action)
-    torch.testing.assert_close(found[0], lower_bound(four(obs, action)))
-    assert not torch.equal(found[0], four(obs, action).amin(0))
+    result = RolloutCritic(case, torch.zeros(0, 5, 1, dtype=torch.float64))(obs, action)
+    torch.testing.assert_close(result[0], lower_bound(four(obs, action)))
+    assert not torch.equal(result[0], four(obs, action).amin(0))
 
 
 def test_command_writes_table_and_figure(tmp_path, capsys) -> None:

@@ -20,11 +20,11 @@ NEEDS_TOO_MUCH = {
 }
 
 
-@pytest.mark.parametrize("given", NEEDS_TOO_MUCH)
-def test_a_run_that_does_not_fit_is_refused_before_it_begins(given: str, capsys, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("settings", NEEDS_TOO_MUCH)
+def test_a_run_that_does_not_fit_is_refused_before_it_begins(settings: str, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    err = refused("train", *given.split(), capsys=capsys)
-    assert "GB of memory, and this machine has" in err and f"is for {NEEDS_TOO_MUCH[given]}" in err
+    err = refused("train", *settings.split(), capsys=capsys)
+    assert "GB of memory, and this machine has" in err and f"is for {NEEDS_TOO_MUCH[settings]}" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -49,8 +49,8 @@ class TestMixedDynamics:
         after = mixed.step(x[:, :2], x[:, 2:], None)
         assert torch.equal(after, one.step(obs, action))
         cotangent = torch.randn(8, 2, dtype=torch.float64, generator=generator(2))
-        (found,) = torch.autograd.grad(after, x, cotangent)
-        np.testing.assert_allclose(found, cotangent @ torch.from_numpy(np.hstack([A_2, B_2])), atol=1e-14)
+        (result,) = torch.autograd.grad(after, x, cotangent)
+        np.testing.assert_allclose(result, cotangent @ torch.from_numpy(np.hstack([A_2, B_2])), atol=1e-14)
 
     def test_noise_reaches_the_stochastic_part(self) -> None:
         truth, model = LinearDynamics(LinearSystem(A_1, B_1, 0.1)), ensemble()
@@ -114,13 +114,13 @@ def test_jacobians_of_the_truth_are_those_of_the_engine(name: str) -> None:
     obs = task.observe(*states)
     action = torch.from_numpy(rng.uniform(-1, 1, (3, task.action_size)))
     truth = true_dynamics(task.system, "finite_difference")
-    found = jacobian(lambda s, a: truth.step(s, a, None), obs, action)
+    result = jacobian(lambda s, a: truth.step(s, a, None), obs, action)
     step = 1e-5
     for column in range(task.action_size):
         shift = torch.zeros_like(action)
         shift[:, column] = step
         difference = (truth.step(obs, action + shift, None) - truth.step(obs, action - shift, None)) / (2 * step)
-        np.testing.assert_allclose(found[:, :, task.obs_size + column], difference, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(result[:, :, task.obs_size + column], difference, rtol=1e-4, atol=1e-5)
 
 
 def test_predictions_and_open_loop_of_a_fitted_model() -> None:
@@ -132,10 +132,10 @@ def test_predictions_and_open_loop_of_a_fitted_model() -> None:
     EnsembleFitter(model.network, ModelSettings(model_epochs=30)).fit(obs, action, after, g)
     rows = held_out_rows(2000, 0.2)
     assert rows.float().mean() == pytest.approx(0.2, abs=0.01)
-    found = predictions(model, obs[rows], action[rows], after[rows])
+    result = predictions(model, obs[rows], action[rows], after[rows])
     noise = 0.1 / (after - obs).std(0)
-    np.testing.assert_allclose(found.error, noise, rtol=0.2)  # no better than the noise, and not much worse
-    assert ((found.within_1 - 0.683).abs() < 0.1).all() and ((found.within_2 - 0.954).abs() < 0.05).all()
+    np.testing.assert_allclose(result.error, noise, rtol=0.2)  # no better than the noise, and not much worse
+    assert ((result.within_1 - 0.683).abs() < 0.1).all() and ((result.within_2 - 0.954).abs() < 0.05).all()
     quiet = LinearDynamics(LinearSystem(A_2, B_2, 0.1))
     ahead = open_loop_errors(model, quiet, obs[:50], torch.randn(10, 50, 1, generator=g))
     assert ahead.shape == (10, 3) and ahead[0].max() < 0.2 and torch.isfinite(ahead).all()
@@ -176,12 +176,12 @@ def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:
     policy.float()
     twins.float()
     starts = batch(64)[0].float()
-    found = gradient_spread(loop(policy, twins, models), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
-    assert found[0] < 1e-10 < found[1] < found[2]
+    result = gradient_spread(loop(policy, twins, models), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
+    assert result[0] < 1e-10 < result[1] < result[2]
     # True values with the models' derivatives: the members differ in these alone.
     mixed = MixedDynamics(truth, models)
-    found = gradient_spread(loop(policy, twins, mixed), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
-    assert found[0] < 1e-10 < found[1] < found[2]
+    result = gradient_spread(loop(policy, twins, mixed), 2, starts, [0, 1, 4], torch.tensor(0.1), generator(4))
+    assert result[0] < 1e-10 < result[1] < result[2]
 
 
 def test_horizons_that_diverge_are_not_chosen(tmp_path, monkeypatch) -> None:
@@ -195,8 +195,8 @@ def test_horizons_that_diverge_are_not_chosen(tmp_path, monkeypatch) -> None:
         return 4 * obs
 
     monkeypatch.setattr(dynamics, "step", step)
-    found = gradient_spread(loop(policy, critics, dynamics), 2, batch()[0], [0, 1, 6], alpha, generator(4))
-    assert found.isfinite().tolist() == [True, True, False]
+    result = gradient_spread(loop(policy, critics, dynamics), 2, batch()[0], [0, 1, 6], alpha, generator(4))
+    assert result.isfinite().tolist() == [True, True, False]
 
     words = {**TINY, "horizon": "auto", "auto_horizons": [0, 1, 3], "out": str(tmp_path / "run")}
     agent = prepare("double_integrator", words).agent

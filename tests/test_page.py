@@ -81,15 +81,15 @@ def test_what_a_run_has_not_is_left_away(finished: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["no/such/run"], "is not a run directory"),
         (["RUN", "out=no/such/page.html"], "there is no directory"),
         (["RUN", "video=no.mp4"], "there is no such file"),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], said: str, finished: Path, capsys) -> None:
-    assert said in refused("report", *(str(finished) if word == "RUN" else word for word in words), capsys=capsys)
+def test_bad_input_is_one_line(words: list[str], message: str, finished: Path, capsys) -> None:
+    assert message in refused("report", *(str(finished) if word == "RUN" else word for word in words), capsys=capsys)
 
 
 def test_a_run_without_an_evaluation_has_no_page(finished: Path, capsys) -> None:

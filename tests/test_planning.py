@@ -73,7 +73,7 @@ def test_values_are_the_discounted_sum_written_out(linear) -> None:
     obs = torch.randn(2, 2, generator=generator(3))
     sequences = 2 * torch.rand(2, 2, 3, 1, generator=generator(4)) - 1
     with torch.no_grad():
-        found = planner.values(obs, sequences, (None, None))
+        planned = planner.values(obs, sequences, (None, None))
         for i in range(2):
             for j in range(3):
                 first, second = sequences[0, i, j][None], sequences[1, i, j][None]
@@ -82,7 +82,7 @@ def test_values_are_the_discounted_sum_written_out(linear) -> None:
                 after = critics(last, policy.mode(last)).amin(0)
                 rest = reward(middle, second) + discount(last) * after
                 value = reward(obs[i : i + 1], first) + discount(middle) * rest
-                torch.testing.assert_close(found[i, j], value[0])
+                torch.testing.assert_close(planned[i, j], value[0])
 
 
 def test_planning_beats_the_policy_that_it_starts_from(linear) -> None:
@@ -185,8 +185,8 @@ def test_the_plan_moves_on_with_the_next_step(linear) -> None:
     obs = torch.zeros(1, 2)
     planner(obs)
     planner._plan = torch.tensor([0.0, 0.9, 0.8, 0.7, 0.6]).view(5, 1, 1)
-    found = [float(planner(obs)) for _ in range(4)]
-    assert found == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    planned = [float(planner(obs)) for _ in range(4)]
+    assert planned == pytest.approx([0.9, 0.8, 0.7, 0.6])
 
 
 def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
@@ -201,12 +201,12 @@ def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
         assert "return over 1 episodes" in out and "ms for 1 episodes at once; 0 candidates diverged" in out
     young: dict[str, Any] = {**words, "steps": 30}
     diffmaac.train(**young, out=str(tmp_path / "young"))
-    for name, said, given in (
+    for name, message, words in (
         ("sac", "has no learned model", plan),
         ("young", "was never fitted", plan),
         ("maac", "candidates=8 is the planner's, and none is asked for", plan[1:]),
         ("maac", "dynamics=true is the planner's", ["dynamics=true"]),
     ):
         with pytest.raises(SystemExit) as stop:
-            cli.main(["evaluate", str(tmp_path / name), *given])
-        assert stop.value.code == 2 and said in capsys.readouterr().err
+            cli.main(["evaluate", str(tmp_path / name), *words])
+        assert stop.value.code == 2 and message in capsys.readouterr().err

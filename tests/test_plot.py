@@ -67,16 +67,16 @@ def test_labels_say_what_differs() -> None:
     assert tell_apart([run(), run(horizon=1), sac]) == ["maac, horizon=4", "maac, horizon=1", "sac, horizon=0"]
     true, quick = run(dynamics="true", seed=1), run(preset="quick", seed=1)
     assert tell_apart([true, sac]) == ["maac", "sac"]
-    for other, said in ((true, "true dynamics"), (quick, "preset=quick")):
+    for other, message in ((true, "true dynamics"), (quick, "preset=quick")):
         labels = tell_apart([run(), other, sac])  # never one curve
-        assert labels[0] != labels[1] and said in labels[1]
+        assert labels[0] != labels[1] and message in labels[1]
 
 
 def test_an_ablation_beside_another_algorithm_is_not_called_by_its_algorithm_alone() -> None:
     for env in ("half_cheetah", "a_task_of_ones_own"):
         ablated, sac, mbpo = (
-            {**flatten(resolve_task("half_cheetah", {"preset": "quick", **given})[1]), "env": env}
-            for given in ({"horizon": 0, "data": "real"}, {"algorithm": "sac"}, {"algorithm": "mbpo"})
+            {**flatten(resolve_task("half_cheetah", {"preset": "quick", **changes})[1]), "env": env}
+            for changes in ({"horizon": 0, "data": "real"}, {"algorithm": "sac"}, {"algorithm": "mbpo"})
         )
         assert tell_apart([ablated, mbpo]) == ["maac, horizon=0, data=real", "mbpo, horizon=0, data=mixed"]
         assert tell_apart([ablated, sac])[0] == "maac, horizon=0, data=real"
@@ -118,8 +118,8 @@ def test_a_curve_ends_with_its_shortest_run(runs: Path, tmp_path: Path, capsys) 
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text("".join(lines[:2]))
     cli.app(["plot", str(runs / "s0"), str(tmp_path / "short"), f"out={tmp_path / 'c.png'}"], standalone_mode=False)
-    said = f"sac is drawn to step 30, the last that all its runs have; {runs / 's0'} goes on.\n"
-    assert said in capsys.readouterr().out
+    message = f"sac is drawn to step 30, the last that all its runs have; {runs / 's0'} goes on.\n"
+    assert message in capsys.readouterr().out
     metrics.write_text(lines[0] + lines[1].replace("30,", "29,", 1))
     with pytest.raises(SystemExit):
         cli.main(["plot", str(runs / "s0"), str(tmp_path / "short"), f"out={tmp_path / 'c.png'}"])
@@ -164,7 +164,7 @@ def test_a_damaged_run_is_named_in_one_line(damage: str, runs: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["s0", "other"], "different tasks, double_integrator, pendulum"),
         (["none"], "nothing to plot"),
@@ -172,5 +172,5 @@ def test_a_damaged_run_is_named_in_one_line(damage: str, runs: Path, tmp_path: P
         (["s0", "out=no/such/c.png"], "there is no directory"),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], said: str, runs: Path, capsys) -> None:
-    assert said in refused("plot", *(word if "=" in word else str(runs / word) for word in words), capsys=capsys)
+def test_bad_input_is_one_line(words: list[str], message: str, runs: Path, capsys) -> None:
+    assert message in refused("plot", *(word if "=" in word else str(runs / word) for word in words), capsys=capsys)

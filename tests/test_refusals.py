@@ -29,16 +29,16 @@ def test_noslip_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("joint", "motor", "said"),
+    ("joint", "motor", "message"),
     [
         ('stiffness="3 1"', "", "jnt_stiffnesspoly"),
         ('damping="3 1"', "", "dof_dampingpoly"),
         ("", 'damping="0.5"', "actuator_damping"),
     ],
 )
-def test_forces_that_mjx_leaves_out_raise(joint: str, motor: str, said: str) -> None:
+def test_forces_that_mjx_leaves_out_raise(joint: str, motor: str, message: str) -> None:
     text = PENDULUM.replace('damping="0.1"', joint).replace('gear="1"', motor)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         batched_control_step(load(text, "Euler"), 1)
 
 

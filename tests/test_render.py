@@ -106,9 +106,11 @@ def test_without_a_backend_the_packages_are_named(finished: Path, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("video", "said"), [("v.gif", "must end in .mp4"), ("no/such/v.mp4", "there is no directory")])
-def test_a_bad_file_name_is_one_line(video: str, said: str, finished: Path, capsys) -> None:
-    assert said in refused("evaluate", str(finished), f"video={video}", capsys=capsys)
+@pytest.mark.parametrize(
+    ("video", "message"), [("v.gif", "must end in .mp4"), ("no/such/v.mp4", "there is no directory")]
+)
+def test_a_bad_file_name_is_one_line(video: str, message: str, finished: Path, capsys) -> None:
+    assert message in refused("evaluate", str(finished), f"video={video}", capsys=capsys)
 
 
 def test_a_video_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def test_the_replay_is_a_ring():
         replay.add(Transition(*(torch.zeros(4, *shape) for shape in ((1,), (1,), (), (), (1,), ()))))
 
 
-@pytest.mark.parametrize(("capacity", "kept"), [(3, [2, 3, 4]), (5, [2, 3, 4]), (2, [3, 4])])
-def test_a_replay_of_another_capacity_takes_up_the_newest_rows(capacity, kept):
+@pytest.mark.parametrize(("capacity", "newest"), [(3, [2, 3, 4]), (5, [2, 3, 4]), (2, [3, 4])])
+def test_a_replay_of_another_capacity_takes_up_the_newest_rows(capacity, newest):
     def row(i):
         return Transition(*(torch.full(shape, float(i)) for shape in ((1, 1), (1, 1), (1,), (1,), (1, 1), (1,))))
 
@@ -44,10 +44,10 @@ def test_a_replay_of_another_capacity_takes_up_the_newest_rows(capacity, kept):
         full.add(row(i))
     other = Replay(capacity, 1, 1)
     other.load_state_dict(full.state_dict())
-    assert other.all().obs_t[:, 0].tolist() == kept
+    assert other.all().obs_t[:, 0].tolist() == newest
     for i in (5, 6, 7, 8):
         other.add(row(i))
-    assert other.all().obs_t[:, 0].tolist() == [*kept, 5, 6, 7, 8][-capacity:]
+    assert other.all().obs_t[:, 0].tolist() == [*newest, 5, 6, 7, 8][-capacity:]
 
 
 def test_a_replay_beyond_memory_is_refused():

@@ -55,8 +55,8 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 def test_figure2_has_every_algorithm_and_seed(runs: Path) -> None:
     evaluations = read_table(runs / "figure2.csv")
     assert all(row["machine"] and row["versions"].startswith("diffmaac==") for row in evaluations)
-    found = {(row["curve"], row["seed"]) for row in evaluations}
-    assert found == {(variant.label, seed) for variant in COMPARED.values() for seed in "01"}
+    rows = {(row["curve"], row["seed"]) for row in evaluations}
+    assert rows == {(variant.label, seed) for variant in COMPARED.values() for seed in "01"}
     last = {row["curve"]: row for row in read_table(runs / "figure2_summary.csv") if row["step"] == "120"}
     for label, row in last.items():
         returns = [float(e["return"]) for e in evaluations if e["curve"] == label and e["step"] == "120"]
@@ -84,12 +84,12 @@ def test_every_other_experiment_is_made(experiment: str, runs: Path, tmp_path: P
 @pytest.mark.usefixtures("in_this_process")
 def test_table1_takes_tasks_with_and_without_a_criterion(runs: Path, tmp_path: Path) -> None:
     reproduce("table1", f"runs={runs}", f"out={tmp_path}", "envs=double_integrator,pendulum", "seeds=1", "steps=120")
-    found = read_table(tmp_path / "table1.csv")
-    assert [(row["env"], row["planner"]) for row in found] == [
+    rows = read_table(tmp_path / "table1.csv")
+    assert [(row["env"], row["planner"]) for row in rows] == [
         (env, planner) for env in ("double_integrator", "pendulum") for planner in ("none", "cem")
     ]
-    assert [bool(row["plan_ms"]) for row in found] == [False, True, False, True]
-    assert [row["candidates"] for row in found] == ["", "256", "", "256"]
+    assert [bool(row["plan_ms"]) for row in rows] == [False, True, False, True]
+    assert [row["candidates"] for row in rows] == ["", "256", "", "256"]
     record = runs / "double_integrator-maac-s0" / "planning.json"  # episodes of thirty steps are planned in no time
     before = record.read_text()
     again = [f"runs={runs}", f"out={tmp_path}", "envs=double_integrator", "seeds=1", "steps=120"]
@@ -171,8 +171,8 @@ def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path,
 def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys) -> None:
     (copied / "pendulum-sac-s0" / "metrics.csv").write_text("garbage\nmore\n")
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
-    said = f"left out: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
-    assert said in capsys.readouterr().out and said in (tmp_path / "out" / "figure2.md").read_text()
+    message = f"left out: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
+    assert message in capsys.readouterr().out and message in (tmp_path / "out" / "figure2.md").read_text()
     (row,) = (row for row in read_table(tmp_path / "out" / "figure2_summary.csv") if row["step"] == "120")
     assert row["curve"] == "MAAC" and row["iqm"] and row["low"] == row["std"] == ""  # of one run there is no spread
 
@@ -199,14 +199,14 @@ def test_the_aggregate_over_tasks_is_of_known_numbers(runs: Path, tmp_path: Path
         (one.path / "metrics.csv").write_text(f"step,seconds,return,return_std\n80,2,{value},0\n{later}")
     groups, broken, cut = grouped(planned)
     assert broken == [] and cut == ["pendulum-maac-s0 ends at step 80 of 120; so MAAC is shown to step 80."]
-    aggregates, said = overall({env: curves for env, curves in groups.items() if env == "pendulum"})
-    assert said == [] and {row["curve"]: float(row["iqm"]) for row in aggregates} == {"MAAC": 1.0, "SAC": 0.25}
+    aggregates, message = overall({env: curves for env, curves in groups.items() if env == "pendulum"})
+    assert message == [] and {row["curve"]: float(row["iqm"]) for row in aggregates} == {"MAAC": 1.0, "SAC": 0.25}
     for one in planned:
         text = (one.path / "metrics.csv").read_text()
         (one.path / "metrics.csv").write_text(text.replace("120,3,-999,0\n", ""))
-    aggregates, said = overall(groups)
+    aggregates, message = overall(groups)
     maac, sac = ([float(row[name]) for name in ("runs", "iqm", "low", "high")] for row in aggregates)
-    assert said == [] and maac == pytest.approx([4, 0.625, 0.25, 1.0]) and sac[:2] == [4, 0.625]
+    assert message == [] and maac == pytest.approx([4, 0.625, 0.25, 1.0]) and sac[:2] == [4, 0.625]
     assert all(low <= iqm <= high for _, iqm, low, high in (maac, sac))
     for one in planned:
         (one.path / "metrics.csv").write_text("step,seconds,return,return_std\n80,2,-999,0\n")
@@ -268,7 +268,7 @@ def test_a_termination_stops_the_trainings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["figure6"], "unknown experiment 'figure6'. Did you mean 'figure5'?"),
         (["figure2", "scale=tiny"], "There are: full, quick, smoke."),
@@ -281,9 +281,9 @@ def test_a_termination_stops_the_trainings(tmp_path: Path) -> None:
         (["figure2", "train=false", "runs=."], "no run can be used. there is no run 'pendulum-maac-s0'. And 64 more."),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_bad_input_is_one_line(words: list[str], message: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert said in refused("reproduce", *words, capsys=capsys)
+    assert message in refused("reproduce", *words, capsys=capsys)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from diffmaac.tasks import get_task, resolve_task, task_names
 
 def test_the_actor_starts_from_the_whole_batch_unless_told():
     settings = [
-        resolve_task("pendulum", {"batch_size": 1280, **given})[1].agent for given in ({}, {"actor_batch_size": 64})
+        resolve_task("pendulum", {"batch_size": 1280, **words})[1].agent for words in ({}, {"actor_batch_size": 64})
     ]
     assert [agent.start_states for agent in settings] == [1280, 64]
 
@@ -52,12 +52,12 @@ def test_paper_preset_is_the_reference():
 
 def test_true_is_the_true_dynamics_everywhere(tmp_path):
     (tmp_path / "s.yaml").write_text("env: pendulum\ndynamics: true\n")
-    for given in (read_file(tmp_path / "s.yaml"), {"dynamics": True}, {"dynamics": "true"}):
-        assert resolve_task("pendulum", given)[1].run.dynamics == "true"
+    for words in (read_file(tmp_path / "s.yaml"), {"dynamics": True}, {"dynamics": "true"}):
+        assert resolve_task("pendulum", words)[1].run.dynamics == "true"
 
 
 @pytest.mark.parametrize(
-    "given, named",
+    "words, named",
     [
         ({"algorithm": "sac", "members": 3, "real_ratio": 0.5}, {"members": "no dynamics", "real_ratio": "data=real"}),
         ({"algorithm": "sac", "members": 5, "steve_floor": 0.5}, {}),  # what it has without a word
@@ -78,11 +78,11 @@ def test_true_is_the_true_dynamics_everywhere(tmp_path):
          {"importance_clip": "not weighed"}),
     ],
 )  # fmt: skip
-def test_settings_without_effect_are_named(given, named):
-    task, settings = resolve_task("pendulum", given)
-    found = remarks(settings, task.presets, given)
-    assert [line.partition("=")[0] for line in found] == list(named)
-    assert all(reason in line for line, reason in zip(found, named.values(), strict=True))
+def test_settings_without_effect_are_named(words, named):
+    task, settings = resolve_task("pendulum", words)
+    lines = remarks(settings, task.presets, words)
+    assert [line.partition("=")[0] for line in lines] == list(named)
+    assert all(reason in line for line, reason in zip(lines, named.values(), strict=True))
 
 
 def test_settings_round_trip_through_yaml(tmp_path):

@@ -80,8 +80,8 @@ def test_svg_of_fresh_transitions_is_the_pathwise_objective_of_one_step(which, p
     written_out = -(reward(obs, one_action) - ALPHA * log_density + 0.9 * value).mean()
     parameters = list(policy.parameters())
     pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(written_out, parameters), strict=True)
-    for found, wanted in pairs:
-        torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+    for ours, wanted in pairs:
+        torch.testing.assert_close(ours, wanted, rtol=1e-7, atol=1e-9)
 
 
 def test_svg_ends_where_the_episode_ends_and_clips_adjoints(policy, critics, linear):

@@ -42,8 +42,8 @@ def test_the_wall_time_is_told_apart(finished):
 
 
 def test_the_final_evaluation_is_kept(finished):
-    kept = json.loads((finished / "evaluation.json").read_text())
-    assert kept["step"] == 120 and kept["returns"] == diffmaac.load(finished).evaluate(1).returns
+    record = json.loads((finished / "evaluation.json").read_text())
+    assert record["step"] == 120 and record["returns"] == diffmaac.load(finished).evaluate(1).returns
 
 
 def test_true_dynamics_train_through_mujoco(tmp_path):

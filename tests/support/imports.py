@@ -64,19 +64,19 @@ def room(module: str) -> str:
 
 def rooms() -> dict[str, set[str]]:
     """Room -> the other rooms that it imports."""
-    found: dict[str, set[str]] = {}
+    graph: dict[str, set[str]] = {}
     for name, path in modules().items():
-        found.setdefault(room(name), set()).update({room(other) for other in imported(path)} - {room(name)})
-    return found
+        graph.setdefault(room(name), set()).update({room(other) for other in imported(path)} - {room(name)})
+    return graph
 
 
 def page() -> str:
     """The map as Markdown, from the top to the bottom."""
-    found = rooms()
+    graph = rooms()
     lines = ["| room | what it is | imports |", "|---|---|---|"]
     for layer in reversed(LAYERS):
         for name in layer:
-            order = [other for below in LAYERS for other in below if other in found[name]]
+            order = [other for below in LAYERS for other in below if other in graph[name]]
             lines.append(f"| `{name}` | {_summary(name)} | {', '.join(order) or '-'} |")
     return "\n".join(lines)
 
