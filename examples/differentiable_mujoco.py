@@ -7,6 +7,7 @@ python examples/differentiable_mujoco.py iterations=150
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,7 +15,7 @@ import mujoco
 import torch
 
 import diffmaac
-from diffmaac.settings import parse_words
+from diffmaac.settings import parse_command, setting
 
 XML = """
 <mujoco>
@@ -40,6 +41,14 @@ CONTROL_STEPS, FRAME_SKIP, START = 10, 16, (30.0, 0.0)
 """0.4 s in all; forces [N] to begin with, which strike the ball: from a miss no gradient leads to a hit."""
 
 
+@dataclass(frozen=True)
+class Strike:
+    """The words of this example."""
+
+    iterations: int = setting(150, "steps of Adam", 1, 100_000)
+    gradient: str = setting("implicit", "how MuJoCo is differentiated, see DifferentiablePhysics")
+
+
 def fly(step: diffmaac.DifferentiablePhysics, forces: torch.Tensor) -> torch.Tensor:
     """The ball's centre (targets, CONTROL_STEPS + 1, 2) under `forces` (targets, CONTROL_STEPS, 2)."""
     qpos, qvel = forces.new_zeros(len(forces), 5), forces.new_zeros(len(forces), 5)
@@ -51,14 +60,14 @@ def fly(step: diffmaac.DifferentiablePhysics, forces: torch.Tensor) -> torch.Ten
 
 
 def main(words: list[str], out: Path = Path("runs/differentiable_mujoco.png")) -> list[float]:
-    settings = {"iterations": 150, "gradient": "implicit", **parse_words(words)}
-    step = diffmaac.DifferentiablePhysics(mujoco.MjModel.from_xml_string(XML), FRAME_SKIP, settings["gradient"])
+    settings = parse_command(Strike, words)
+    step = diffmaac.DifferentiablePhysics(mujoco.MjModel.from_xml_string(XML), FRAME_SKIP, settings.gradient)
     forces = torch.tensor(START, dtype=torch.float64).repeat(len(TARGETS), CONTROL_STEPS, 1).requires_grad_()
     optimiser = torch.optim.Adam([forces], lr=1.0)
     with torch.no_grad():
         first = fly(step, forces)
     path, misses = first, []
-    for iteration in range(settings["iterations"]):
+    for iteration in range(settings.iterations):
         path = fly(step, forces)
         miss = (path[:, -1] - TARGETS).norm(dim=-1)
         optimiser.zero_grad()
@@ -68,7 +77,7 @@ def main(words: list[str], out: Path = Path("runs/differentiable_mujoco.png")) -
         if iteration % 10 == 0:
             print(f"iteration {iteration}: misses the targets by {', '.join(f'{m:.3f}' for m in misses[-1])} m")
     draw(first, path.detach(), torch.stack(misses), out)
-    print(f"after {settings['iterations']}: {', '.join(f'{m:.4f}' for m in misses[-1])} m; figure: {out}")
+    print(f"after {settings.iterations}: {', '.join(f'{m:.4f}' for m in misses[-1])} m; figure: {out}")
     return [float(m) for m in misses[-1]]
 
 

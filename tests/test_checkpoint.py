@@ -87,3 +87,12 @@ def test_a_run_whose_task_has_changed_is_refused(begun):
         for load in (diffmaac.load, Trainer.load):
             with pytest.raises(CheckpointError, match="has changed since"):
                 load(begun, changed)
+
+
+def test_what_a_killed_run_left_half_written_is_replaced(tmp_path):
+    """Of this step and of others, of ours and of safetensors' own."""
+    for name in ("state-2.safetensors.partial", "state-1.safetensors.partial", ".tmpA1b2"):
+        (tmp_path / name).write_text("half")
+    checkpoint.save(tmp_path, 2, {"x": torch.ones(2)})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "state-2.safetensors"]
+    assert checkpoint.load(tmp_path)[0] == 2

@@ -201,12 +201,12 @@ def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
         assert "return over 1 episodes" in out and "ms for 1 episodes at once; 0 candidates diverged" in out
     young: dict[str, Any] = {**words, "steps": 30}
     diffmaac.train(**young, out=str(tmp_path / "young"))
-    for name, message, words in (
+    for name, message, arguments in (
         ("sac", "has no learned model", plan),
         ("young", "was never fitted", plan),
         ("maac", "candidates=8 is the planner's, and none is asked for", plan[1:]),
         ("maac", "dynamics=true is the planner's", ["dynamics=true"]),
     ):
         with pytest.raises(SystemExit) as stop:
-            cli.main(["evaluate", str(tmp_path / name), *words])
+            cli.main(["evaluate", str(tmp_path / name), *arguments])
         assert stop.value.code == 2 and message in capsys.readouterr().err

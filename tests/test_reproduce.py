@@ -124,7 +124,7 @@ def test_runs_are_reused(copied: Path, capsys) -> None:
     before = {path: path.stat().st_mtime_ns for path in copied.glob("*/metrics.csv")}
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1")
     assert {path: path.stat().st_mtime_ns for path in copied.glob("*/metrics.csv")} == before
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -152,7 +152,7 @@ def test_a_run_killed_after_its_last_row_is_completed(copied: Path, tmp_path: Pa
 def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, capsys) -> None:
     shutil.rmtree(copied / "pendulum-sac-s0" / CHECKPOINT)
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1")
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().err
     chosen = plan({"sac": COMPARED["sac"]}, SMOKE.comparison, {**SMOKE.changes, "epoch_steps": 40}, copied)[:1]
     chosen[0].path.joinpath("metrics.csv").write_text("step,seconds,return,return_std\n40,1,-3,0\n")
     sound, broken = make(chosen, jobs=1)
@@ -163,8 +163,8 @@ def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path,
     config = copied / "pendulum-sac-s0" / "config.yaml"
     config.write_text(config.read_text().replace("tau: 0.01", "tau: 0.02"))
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
-    out = capsys.readouterr().out
-    assert "left out: " in out and "was made with tau=0.02, and tau=0.01 is wanted" in out
+    err = capsys.readouterr().err
+    assert "left out: " in err and "was made with tau=0.02, and tau=0.01 is wanted" in err
     assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
@@ -172,7 +172,7 @@ def test_a_garbled_run_is_named_and_the_others_are_drawn(copied: Path, tmp_path:
     (copied / "pendulum-sac-s0" / "metrics.csv").write_text("garbage\nmore\n")
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
     message = f"left out: '{copied / 'pendulum-sac-s0' / 'metrics.csv'}' is damaged"
-    assert message in capsys.readouterr().out and message in (tmp_path / "out" / "figure2.md").read_text()
+    assert message in capsys.readouterr().err and message in (tmp_path / "out" / "figure2.md").read_text()
     (row,) = (row for row in read_table(tmp_path / "out" / "figure2_summary.csv") if row["step"] == "120")
     assert row["curve"] == "MAAC" and row["iqm"] and row["low"] == row["std"] == ""  # of one run there is no spread
 
@@ -220,7 +220,7 @@ def test_a_curve_whose_runs_share_no_step_is_named(copied: Path, runs: Path, tmp
     (copied / "pendulum-sac-s1" / "metrics.csv").write_text("step,seconds,return,return_std\n39,1,-3,0\n")
     shutil.copytree(runs / "pendulum-maac-s1", copied / "pendulum-maac-s1")
     reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "train=false")
-    assert "left out: SAC on pendulum: there is no environment step at which all" in capsys.readouterr().out
+    assert "left out: SAC on pendulum: there is no environment step at which all" in capsys.readouterr().err
     assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 
@@ -241,7 +241,7 @@ def test_unsolved_runs_count_as_later_than_all_others(runs: Path, tmp_path: Path
 
 def test_a_run_past_the_steps_is_cut(copied: Path, capsys) -> None:
     reproduce("figure2", f"runs={copied}", "variants=maac,sac", "seeds=1", "steps=100")
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().err
     assert {row["step"] for row in read_table(copied / "figure2.csv")} == {"40", "80"}
 
 

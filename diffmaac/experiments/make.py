@@ -7,11 +7,20 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
 
 from diffmaac.errors import DiffmaacError
 from diffmaac.experiments.plan import PlannedRun
 
 _LOGGER = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Child(Protocol):
+    """A process that trains."""
+
+    def wait(self) -> int: ...
+    def terminate(self) -> None: ...
 
 
 def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[str]]:
@@ -35,7 +44,7 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
             errors[run.name] = str(error)
     if missing:
         _LOGGER.info("%d of %d runs are to be trained, %d at a time", len(missing), len(runs), jobs)
-    children: set[subprocess.Popen] = set()
+    children: set[Child] = set()
 
     def train(both: tuple[PlannedRun, list[str]]) -> str:
         return _train(*both, children)
@@ -53,7 +62,7 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
     return [run for run in runs if run.name not in errors], list(errors.values())
 
 
-def _train(run: PlannedRun, words: Iterable[str], children: set[subprocess.Popen]) -> str:
+def _train(run: PlannedRun, words: Iterable[str], children: set[Child]) -> str:
     """Trains one run; its output goes to <run>.log, its process into `children` while it lives.
 
     Returns what went wrong in one line, empty where nothing did.

@@ -55,7 +55,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
             (folder / name).unlink(missing_ok=True)
         raise
     for old in before - {folder / name}:
-        old.unlink()
+        old.unlink(missing_ok=True)  # a partial file of a run that was killed has just been replaced
 
 
 def load(folder: Path) -> tuple[int, dict[str, Any]]:

@@ -24,3 +24,6 @@ class Here:
             except SystemExit as end:
                 return int(end.code or 0)
         raise AssertionError("the command line ended without an exit code")
+
+    def terminate(self) -> None:
+        """Nothing to do: what runs here ends with this process."""
