@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from diffmaac.errors import SettingError, unknown
+from diffmaac.errors import SettingError, TaskError, unknown
 from diffmaac.settings import Presets, Settings, resolve
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ def _announced(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
+def _loaded(entry: EntryPoint) -> Any:
+    """What an entry point names. Raises TaskError where its package cannot give it."""
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise TaskError(f"'{entry.name}' is announced as {entry.value}, which cannot be loaded: {error}.") from error
+
+
 def register(name: str, factory: "Callable[[], Task]") -> None:
     """Makes ``env=name`` mean the task that `factory` returns, in this process."""
     _registered[name] = factory
@@ -36,7 +44,10 @@ def task_names() -> list[str]:
 
 
 def get_task(env: "str | Task") -> "Task":
-    """The task of that name; a Task is returned as it is. Raises SettingError for a name that does not exist."""
+    """The task of that name; a Task is returned as it is.
+
+    Raises SettingError for a name that does not exist, TaskError for one whose package cannot be loaded.
+    """
     if not isinstance(env, str):
         from diffmaac.task import Task  # tasks load torch, names do not
 
@@ -44,7 +55,8 @@ def get_task(env: "str | Task") -> "Task":
             return env
         raise SettingError(f"env={env!r}: must be a task's name or a diffmaac.Task, got {type(env).__name__}.")
     check_name(env)
-    return _registered[env]() if env in _registered else _announced(TASKS)[env].load()()
+    factory: Callable[[], Task] = _registered[env] if env in _registered else _loaded(_announced(TASKS)[env])
+    return factory()
 
 
 def check_name(env: str) -> None:
@@ -55,7 +67,7 @@ def check_name(env: str) -> None:
 
 def presets_of(env: str) -> Presets:
     """The presets that are announced for a task, without loading it; none where it announces none."""
-    return _announced(PRESETS)[env].load() if env in _announced(PRESETS) else {}
+    return _loaded(_announced(PRESETS)[env]) if env in _announced(PRESETS) else {}
 
 
 def check_settings(words: Mapping[str, Any]) -> None:

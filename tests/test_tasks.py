@@ -2,13 +2,14 @@
 
 import copy
 import dataclasses
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from diffmaac import MujocoSystem, TaskError, get_task
+from diffmaac import MujocoSystem, TaskError, get_task, tasks
 from diffmaac.task import Task
 from diffmaac.tasks import task_names
 
@@ -220,3 +221,18 @@ def test_another_motion_or_end_is_another_task():
 def test_a_missing_mjcf_is_named(tmp_path):
     with pytest.raises(TaskError, match="does not parse"):
         MujocoSystem.from_xml(tmp_path / "robot.xml", frame_skip=1)
+
+
+def test_a_task_whose_package_is_broken_is_named(monkeypatch):
+    entries = {
+        name: EntryPoint(name, value, tasks.TASKS) for name, value in (("a", "no.such:task"), ("b", "math:task"))
+    }
+    monkeypatch.setattr(tasks, "_announced", lambda group: entries)
+    for name, message in (("a", "No module named 'no'"), ("b", "has no attribute 'task'")):
+        with pytest.raises(TaskError, match=f"'{name}' is announced as .*{message}"):
+            get_task(name)
+
+
+def test_announced_presets_are_those_of_the_tasks():
+    assert all(tasks.presets_of(name) == get_task(name).presets for name in task_names())
+    assert tasks.presets_of("a task of one's own") == {}
