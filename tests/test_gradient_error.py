@@ -210,7 +210,7 @@ def test_gradients_that_are_not_finite_are_counted(parts: Parts) -> None:
 
 def test_rollouts_of_the_truth_stand_for_its_critic(study: Study, parts: Parts) -> None:
     """The mean over many rollouts is Q, but for gamma^length of the critic's error."""
-    quiet = Study.of(study.task, StudySettings())
+    quiet = Study.of(study.task, StudySettings(process_std=0.0))
     exact = QuadraticCritic(quiet.problem, quiet.gain)
     case = Parts(
         study.task, quiet.policy(), parts.critic, parts.true_critic, {"true": quiet.truth()}, quiet.start, 0.0, 0.9

@@ -123,7 +123,7 @@ def test_a_curve_ends_with_its_shortest_run(runs: Path, tmp_path: Path, capsys) 
     metrics.write_text(lines[0] + lines[1].replace("30,", "29,", 1))
     with pytest.raises(SystemExit):
         cli.main(["plot", str(runs / "s0"), str(tmp_path / "short"), f"out={tmp_path / 'c.png'}"])
-    assert "nothing to plot. sac: there is no environment step at which all" in capsys.readouterr().err
+    assert "no run can be used. sac: there is no environment step at which all" in capsys.readouterr().err
 
 
 def test_a_run_of_a_task_of_ones_own_is_drawn(runs: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_damaged_run_is_named_in_one_line(damage: str, runs: Path, tmp_path: P
     ("words", "message"),
     [
         (["s0", "other"], "different tasks, double_integrator, pendulum"),
-        (["none"], "nothing to plot"),
+        (["none"], "no run can be used"),
         (["s0", "out=c.gif"], "must end in .png"),
         (["s0", "out=no/such/c.png"], "there is no directory"),
     ],

@@ -17,6 +17,7 @@ from torch import Tensor
 from diffmaac import seeding
 from diffmaac.analysis.lqr import LinearQuadraticProblem, riccati
 from diffmaac.analysis.policy_gradient import LEARNED, TRUE, ClosedForm, Parts, gradient
+from diffmaac.analysis.settings import GradientErrorSettings
 from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, LearnedDynamics, LinearDynamics, Noise
 from diffmaac.errors import TaskError
 from diffmaac.nn import Critics, LinearGaussianPolicy
@@ -37,15 +38,15 @@ BOUND_SAMPLES = 256
 class StudySettings:
     """The policy, the data and the fits of the study."""
 
-    gamma: float = 0.9
+    gamma: float = GradientErrorSettings.gamma
     """Short enough that a horizon of 32 spans three times 1 / (1 - gamma)."""
     caution: float = 0.1
     """The policy is optimal for a control cost so many times the task's: off the optimum, so that there is a gradient,
     and quick, so that its trajectories settle (rho = 0.8) within the horizons that are compared."""
     action_std: float = 0.3
-    process_std: float = 0.0
+    process_std: float = GradientErrorSettings.process_std
     """Standard deviation of the noise that each step adds to each coordinate."""
-    transitions: int = 1000
+    transitions: int = GradientErrorSettings.transitions
     """Real transitions that model and critic learn from."""
     critic_updates: int = 2000
     critic_lr: float = 1e-3

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from diffmaac.analysis import plots
 from diffmaac.analysis.statistics import at_common_steps
 from diffmaac.errors import DiffmaacError, SettingError
+from diffmaac.experiments.plan import check_any
 from diffmaac.experiments.settings import PlotSettings
 from diffmaac.keywords import PlotKeywords
 from diffmaac.result import Result
@@ -38,12 +39,12 @@ def plot(runs: Sequence[str | Path], **words: Unpack[PlotKeywords]) -> Result[di
             settings[run] = stored
         except DiffmaacError as error:
             broken.append(str(error))
-    _check_any(settings, broken)
+    check_any(settings, broken)
     tasks = sorted({str(stored["env"]) for stored in settings.values()})
     if len(tasks) > 1:
         raise SettingError(f"the runs are of different tasks, {', '.join(tasks)}. Plot one task at a time.")
     curves, notes = _curves(settings, rows, broken)
-    _check_any(curves, broken)
+    check_any(curves, broken)
     plots.comparison({label: list(members.values()) for label, members in curves.items()}, out, title=tasks[0])
     counts = {label: len(members) for label, members in curves.items()}
     return Result(counts, notes=notes, left_out=broken, files=[out])
@@ -64,11 +65,6 @@ def _curves(
             broken.append(f"{label}: {error}")
             del curves[label]
     return curves, notes
-
-
-def _check_any(curves: Mapping[Any, Any], broken: Sequence[str]) -> None:
-    if not curves:
-        raise SettingError(f"nothing to plot. {' '.join(broken) or 'Name at least one run directory.'}")
 
 
 def _notes(label: str, runs: Mapping[Path, Sequence[Mapping[str, str]]], seeds: Sequence[int]) -> list[str]:

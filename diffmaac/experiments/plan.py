@@ -1,6 +1,6 @@
 """The runs that an experiment needs, where they lie, and whether they are done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,3 +94,10 @@ def plan(
         for seed in range(amount.seeds)
         for key, variant in variants.items()
     ]
+
+
+def check_any(usable: Sized, broken: Sequence[str]) -> None:
+    """Raises SettingError where nothing is usable, with the first of the `broken` lines."""
+    if not usable:
+        more = f" And {len(broken) - 1} more." if len(broken) > 1 else ""
+        raise SettingError(f"no run can be used. {broken[0] if broken else 'Name at least one.'}{more}")

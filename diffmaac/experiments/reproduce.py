@@ -11,8 +11,8 @@ from diffmaac.analysis.gradient_error import gradient_error
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import lookahead, timing
 from diffmaac.experiments.aggregates import Rows, ending, evaluations, grouped, overall, summary
-from diffmaac.experiments.plan import PlannedRun
-from diffmaac.experiments.request import check_any, dump, ready_runs, write_page, write_run_settings
+from diffmaac.experiments.plan import PlannedRun, check_any
+from diffmaac.experiments.request import dump, ready_runs, write_page, write_run_settings
 from diffmaac.experiments.scales import COMPARED, FURTHER_ABLATIONS, MAAC, SCALES
 from diffmaac.experiments.settings import ReproduceSettings
 from diffmaac.files import write_table

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import yaml
 
 from diffmaac.errors import SettingError, unknown
 from diffmaac.experiments.make import make
-from diffmaac.experiments.plan import PlannedRun, plan
+from diffmaac.experiments.plan import PlannedRun, check_any, plan
 from diffmaac.experiments.scales import SCALES, Amount, Variant
 from diffmaac.experiments.settings import ReproduceSettings
 from diffmaac.files import check_folder, replace_text
@@ -50,13 +50,6 @@ def _amount(settings: ReproduceSettings, env: str, amounts: Mapping[str, Amount]
     if 0 in dataclasses.astuple(amount):
         raise SettingError(f"scale={settings.scale} does not have env={env}. Say its steps= and seeds= as well.")
     return amount
-
-
-def check_any(usable: Sized, broken: Sequence[str]) -> None:
-    """Raises SettingError where nothing is usable, with the first of the `broken` lines."""
-    if not usable:
-        more = f" And {len(broken) - 1} more." if len(broken) > 1 else ""
-        raise SettingError(f"no run can be used. {broken[0] if broken else ''}{more}")
 
 
 def write_run_settings(path: Path, runs: Sequence[PlannedRun], more: Mapping[str, Any] | None = None) -> None:

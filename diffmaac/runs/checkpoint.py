@@ -6,7 +6,6 @@ whenever a run is killed, the manifest names a complete file.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from diffmaac.errors import CheckpointError
 from diffmaac.files import replacing
+from diffmaac.provenance import version
 
 FORMAT = 1
 """Raised whenever the meaning of a checkpoint changes."""
@@ -41,7 +41,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
             manifest = {
                 "format": FORMAT,
                 "step": step,
-                "versions": {p: importlib.metadata.version(p) for p in ("diffmaac", "torch", "mujoco", "jax", "numpy")},
+                "versions": {p: version(p) for p in ("diffmaac", "torch", "mujoco", "jax", "numpy")},
                 "file": name,
                 "sha256": _sha256(partial),
                 "state": tree,
@@ -90,9 +90,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"checkpoint '{path}' is truncated or not JSON. {ADVICE}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        version = manifest.get("format") if isinstance(manifest, dict) else None
+        written = manifest.get("format") if isinstance(manifest, dict) else None
         raise CheckpointError(
-            f"checkpoint '{folder}' has format {version}, this version of diffmaac reads format {FORMAT}. "
+            f"checkpoint '{folder}' has format {written}, this version of diffmaac reads format {FORMAT}. "
             "Use the version that wrote it (manifest.json names it)."
         )
     for entry, kind in {"file": str, "sha256": str, "step": int, "state": dict}.items():
