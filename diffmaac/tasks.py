@@ -55,8 +55,7 @@ def get_task(env: "str | Task") -> "Task":
             return env
         raise SettingError(f"env={env!r}: must be a task's name or a diffmaac.Task, got {type(env).__name__}.")
     check_name(env)
-    factory: Callable[[], Task] = _registered[env] if env in _registered else _loaded(_announced(TASKS)[env])
-    return factory()
+    return _registered[env]() if env in _registered else _loaded(_announced(TASKS)[env])()
 
 
 def check_name(env: str) -> None:
