@@ -65,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_damaged_run_is_read_or_refused_in_one_line(home: Path, tmp_path: Path) -> None:
     tally = Tally()
 
-    @few(70)
+    @few(40)
     @given(st.sampled_from(READERS), st.sampled_from(TARGETS), st.integers(0, 100), st.integers(0, 2**32))
     def one(words: tuple[str, ...], target: str, which: int, seed: int) -> None:
         folder = tmp_path / "home"

@@ -149,7 +149,7 @@ def test_every_odd_value_is_converted_or_refused() -> None:
 def test_a_command_runs_or_refuses_in_one_line(origin: Path, tmp_path: Path) -> None:
     tally = Tally()
 
-    @few(150)
+    @few(80)
     @given(CASES)
     def one(case: tuple[tuple[str, str], tuple[str, bool]]) -> None:
         (name, setting), (value, refused) = case

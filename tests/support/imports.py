@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,6 +32,7 @@ ABOVE = {"diffmaac"}
 """`diffmaac/__init__.py` hands out the public names of every layer."""
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Name -> file, of every module of the library but its front door."""
     files = (path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
@@ -62,6 +64,7 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
+@cache
 def rooms() -> dict[str, set[str]]:
     """Room -> the other rooms that it imports."""
     graph: dict[str, set[str]] = {}
