@@ -46,6 +46,7 @@ crane = diffmaac.Task(
 
 def main(words: list[str], out: Path = Path("runs/crane")) -> None:
     settings = {"steps": 3000, "random_steps": 300, "epoch_steps": 500, **parse_words(words)}
+    out = Path(settings.pop("out", out))
     for dynamics in ("learned", "true"):
         run = diffmaac.train(crane, dynamics=dynamics, out=str(out / dynamics), **settings)
         print(f"{dynamics} dynamics: return {run.evaluation.metrics()['return']:.2f}")

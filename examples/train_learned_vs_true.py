@@ -15,6 +15,7 @@ from diffmaac.settings import parse_words
 def main(words: list[str], out: Path = Path("runs/learned_vs_true")) -> Path:
     """Trains both, evaluates both, and returns the figure's path."""
     settings = {"env": "pendulum", **parse_words(words)}
+    out = Path(settings.pop("out", out))
     runs = {name: diffmaac.train(dynamics=name, out=str(out / name), **settings) for name in ("learned", "true")}
     for name, run in runs.items():
         print(f"{name} dynamics: return {run.evaluation.metrics()['return']:.1f}")

@@ -62,6 +62,12 @@ def test_every_example_is_tested():
     }
 
 
+@pytest.mark.parametrize("name", ["custom_task", "train_learned_vs_true"])
+def test_an_example_writes_where_out_says(name, tmp_path):
+    example(name).main([*words(**TINY), f"out={tmp_path / 'here'}"])
+    assert {path.name for path in (tmp_path / "here").iterdir() if path.is_dir()} == {"learned", "true"}
+
+
 def test_an_example_says_what_is_wrong_with_a_setting(tmp_path):
     from diffmaac import SettingError
 
