@@ -14,7 +14,7 @@ from diffmaac.runs.layout import CHECKPOINT, FIGURES, create_directory
 from diffmaac.runs.lock import claimed
 from diffmaac.runs.metrics import write_evaluation
 from diffmaac.runs.settings import read_settings, write_settings
-from diffmaac.settings import read_file, remarks
+from diffmaac.settings import remarks, with_file
 from diffmaac.task import Task
 from diffmaac.tasks import resolve_task
 from diffmaac.training.agent import Agent, load
@@ -53,8 +53,7 @@ def train(env: str | Task | None = None, *, progress: bool = True, **words: Unpa
 
 def prepare(env: str | Task | None, words: Mapping[str, Any]) -> Trainer:
     """The trainer that `complete` runs: settings checked, run directory made or checkpoint read."""
-    words = {**(read_file(words["config"]) if "config" in words else {}), **words}
-    words.pop("config", None)
+    words = with_file(words)
     resume = words.pop("resume", None)
     if resume is not None:
         return _resumed(Path(resume), words, env)

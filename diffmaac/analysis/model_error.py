@@ -29,7 +29,6 @@ from diffmaac.provenance import versions
 from diffmaac.result import Result, Table
 from diffmaac.runs.layout import FIGURES
 from diffmaac.settings import build
-from diffmaac.training.fit import held_out_rows
 from diffmaac.training.trainer import Trainer
 
 LABELS = {MODE: "the policy's mode", SAMPLED: "its sampled actions"}
@@ -77,13 +76,12 @@ def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[
 
 def _held_out(trainer: Trainer) -> tuple[Tensor, Tensor, Tensor]:
     """The real transitions that no fit has seen, in float64: obs, action, next obs."""
-    real = trainer.replay.all()
-    rows = held_out_rows(len(real.obs_t), trainer.settings.model.validation).nonzero()[:, 0]
-    if len(rows) < 2:
+    real = trainer.held_out()
+    if (count := len(real.obs_t)) < 2:
         raise SettingError(
-            f"the run '{trainer.folder}' has {len(rows)} held-out transitions, and two are needed. Train it first."
+            f"the run '{trainer.folder}' has {count} held-out transitions, and two are needed. Train it first."
         )
-    return real.obs_t.cpu()[rows].double(), real.action_t.cpu()[rows].double(), real.obs_tp1.cpu()[rows].double()
+    return real.obs_t.cpu().double(), real.action_t.cpu().double(), real.obs_tp1.cpu().double()
 
 
 def _rewards(trainer: Trainer, model: LearnedDynamics, episodes: Episodes, seed: int) -> list[ImaginedReturn]:

@@ -1,11 +1,9 @@
 """`diffmaac train`."""
 
-from typing import Any
-
 import typer
 
 from diffmaac.commands.show import Words, echo_lines, stopped
-from diffmaac.settings import GROUPS, check_resumable, describe, fields_of, parse_words, read_file
+from diffmaac.settings import GROUPS, check_resumable, describe, fields_of, parse_words, with_file
 from diffmaac.settings.presets import PRESETS
 from diffmaac.tasks import check_settings
 
@@ -37,11 +35,12 @@ HELP = _help()
 
 def command(words: Words = None) -> None:
     """Trains, evaluates and draws; its help is HELP, as with the other commands."""
-    settings = dict(parse_words(words or []))
+    settings = parse_words(words or [])
     if "resume" in settings:
         check_resumable(settings)
     else:  # before torch is loaded, so that a mistake is answered at once
-        check_settings({**(read_file(settings["config"]) if "config" in settings else {}), **_without_config(settings)})
+        settings = with_file(settings)
+        check_settings(settings)
 
     from diffmaac.session import complete, prepare
 
@@ -53,7 +52,3 @@ def command(words: Words = None) -> None:
         raise stopped(f"Go on with `diffmaac train resume={trainer.folder}`.") from None
     echo_lines(run.evaluation.lines(trainer.task.criterion))
     typer.echo(f"learning curve: {run.figure}")
-
-
-def _without_config(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "config"}

@@ -34,3 +34,4 @@ from diffmaac.settings.words import parse_command as parse_command
 from diffmaac.settings.words import parse_words as parse_words
 from diffmaac.settings.words import read_file as read_file
 from diffmaac.settings.words import runs_and_words as runs_and_words
+from diffmaac.settings.words import with_file as with_file

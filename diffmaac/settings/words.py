@@ -1,6 +1,6 @@
 """Settings as they are written: words name=value of the command line, and YAML files. Values stay texts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +66,12 @@ def read_file(path: str | Path) -> dict[str, Any]:
         else:
             flat[str(name)] = value
     return flat
+
+
+def with_file(words: Mapping[str, Any]) -> dict[str, Any]:
+    """`words`, over the settings of the file that ``config=`` among them names. Raises as `read_file` does."""
+    below = read_file(words["config"]) if "config" in words else {}
+    return below | {name: value for name, value in words.items() if name != "config"}
 
 
 def _first_line(error: BaseException) -> str:

@@ -87,6 +87,12 @@ class Trainer:
             )
         return self.model
 
+    def held_out(self) -> Transition:
+        """The real transitions on which no fit trains, in the order in which they were collected."""
+        real = self.replay.all()
+        rows = held_out_rows(len(real.obs_t), self.settings.model.validation)
+        return Transition(*(column[rows.to(column.device)] for column in real))
+
     def train(self, progress: bool = True) -> None:
         """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
         run, report = self.settings.run, self.settings.report
@@ -260,11 +266,10 @@ class Trainer:
 
     def _model_error(self, model: LearnedDynamics) -> dict[str, float]:
         """eps_f on the last held-out real transitions."""
-        real = self.replay.all()
-        rows = held_out_rows(len(real.obs_t), self.settings.model.validation).nonzero()[-ERROR_STATES:, 0]
+        real, last = self.held_out(), slice(-ERROR_STATES, None)
         if self._truth is None:
             self._truth = true_dynamics(self.task.system, "finite_difference")
-        return summary(jacobian_errors(model, self._truth, real.obs_t[rows], real.action_t[rows]))
+        return summary(jacobian_errors(model, self._truth, real.obs_t[last], real.action_t[last]))
 
     def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
         self.agent.check_finite()
