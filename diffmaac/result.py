@@ -1,7 +1,7 @@
 """What a command returns, from Python and on the command line alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -32,6 +32,6 @@ class Result(Generic[Value]):
     """What to know about it, a sentence or two each."""
     left_out: Sequence[str] = ()
     """A line for each run or curve that could not be used."""
-    files: Sequence[Path] = field(default=())
+    files: Sequence[Path] = ()
     passed: bool = True
     """False where the command is a check, and something is wrong."""

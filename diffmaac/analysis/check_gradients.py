@@ -44,8 +44,8 @@ def check_gradients(**words: Unpack[CheckKeywords]) -> Result[list[GradientCheck
     files = [Path(settings.out)] if settings.out else []
     for file in files:
         made = circumstances("mujoco-mjx", "jax")
-        rows = [{"subject": subject, **dataclasses.asdict(check), "right": check.right} for check in checks]
-        write_table(file, [{**row, **made} for row in rows])
+        rows = [{"subject": subject, **dataclasses.asdict(check), "right": check.right, **made} for check in checks]
+        write_table(file, rows)
     return Result(
         value=checks,
         table=_table(subject, checks),

@@ -34,7 +34,6 @@ Words: TypeAlias = str | list[str]
 Numbers: TypeAlias = str | list[int]
 '''
 
-
 COMMANDS: dict[str, type] = {
     "EvaluateKeywords": EvaluateSettings,
     "CheckKeywords": CheckSettings,

@@ -13,6 +13,8 @@ from diffmaac.settings.field import about, allowed_range, default_value
 
 Fields = Mapping[str, dataclasses.Field[Any]]
 Group = TypeVar("Group")
+MOST_ITEMS = 100
+"""Entries of a list, at most: none of ours is a list of data."""
 
 
 class _Mistyped(Exception):
@@ -104,10 +106,6 @@ def _check_range(f: dataclasses.Field[Any], typed: Any) -> None:
         if not inside or (isinstance(item, float) and not math.isfinite(item)):
             allowed = allowed_range(f) or "finite"
             raise SettingError(f"{f.name}={reprlib.repr(typed)}: must be {allowed}. {known.help}.")
-
-
-MOST_ITEMS = 100
-"""Entries of a list, at most: none of ours is a list of data."""
 
 
 def _typed(kind: Any, value: Any) -> Any:

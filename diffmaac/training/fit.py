@@ -22,12 +22,11 @@ EPOCH_BATCHES = 20
 """Fewest gradient steps between two looks at the held-out error; small data are passed over several times for it."""
 IMPROVEMENT = 0.01
 """Relative fall of the held-out error that counts as an improvement (Janner et al. 2019, MBPO, reference code)."""
-
-
 RECENT = 2000
 """Newest training rows from which a fit of `model_steps` draws its recent share."""
 LOOKED_AT = 2000
 """Most rows on which such a fit looks at its held-out error, half of them the newest."""
+
 Batch = Int[Tensor, "members size"]
 
 
