@@ -183,7 +183,7 @@ class TrainKeywords(TypedDict, total=False):
     1000"""
 
     eval_episodes: int
-    """episodes of an evaluation [between 1 and 10,000]; default 3"""
+    """episodes of an evaluation; fewer than five choose no best policy [between 1 and 10,000]; default 5"""
 
     final_episodes: int
     """episodes of the evaluation after training [between 1 and 10,000]; default 10"""
@@ -221,6 +221,9 @@ class EvaluateKeywords(TypedDict, total=False):
 
     seed: int | Literal["run"]
     """seed of the start states; run: its own [run, or between 0 and 2,147,483,647]; default run"""
+
+    which: Literal["last", "best"]
+    """policy of the last checkpoint, or of the best evaluation; default last"""
 
     planner: Literal["none", "cem"]
     """what chooses the actions: the policy's mode, or it; default none"""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from diffmaac import seeding
 from diffmaac.errors import CheckpointError, SettingError, StorageError
 from diffmaac.keywords import TrainKeywords
 from diffmaac.runs import checkpoint
-from diffmaac.runs.layout import CHECKPOINT, FIGURES, create_directory
+from diffmaac.runs.layout import BEST, CHECKPOINT, FIGURES, create_directory
 from diffmaac.runs.lock import claimed
 from diffmaac.runs.metrics import write_evaluation
 from diffmaac.runs.settings import read_settings, write_settings
@@ -27,17 +28,37 @@ CURVE = "learning_curve.png"
 
 
 @dataclass(frozen=True)
+class Best:
+    """The agent of the best evaluation in training, and its evaluation from start states that did not choose it."""
+
+    agent: Agent
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
 class Run:
-    """A finished run: where it lies, its agent, and its evaluation over `final_episodes` episodes."""
+    """A finished run: where it lies, its agent, and its evaluation over `final_episodes` episodes.
+
+    `best` is None where no evaluation was long enough to choose one.
+    """
 
     path: Path
     agent: Agent
     evaluation: Evaluation
+    best: Best | None = None
 
     @property
     def figure(self) -> Path:
         """Its learning curve."""
         return self.path / FIGURES / CURVE
+
+    def lines(self) -> list[str]:
+        """Its evaluations in words."""
+        lines = self.evaluation.lines(self.agent.task.criterion)
+        if self.best is not None:
+            first, *more = self.best.evaluation.lines(self.agent.task.criterion)
+            lines += [f"best policy, of step {self.best.agent.step:,}: {first}", *more]
+        return lines
 
 
 def train(env: str | Task | None = None, *, progress: bool = True, **words: Unpack[TrainKeywords]) -> Run:
@@ -124,10 +145,26 @@ def _finish(trainer: Trainer) -> Run:
     """Evaluates a trainer that has reached its last step (kept in evaluation.json), and draws its learning curve."""
     from diffmaac.analysis.plots import learning_curve  # matplotlib is loaded only where it is used
 
-    evaluation = trainer.evaluate(trainer.settings.report.final_episodes)
-    record = {"step": trainer.step, **evaluation.metrics()}
-    write_evaluation(trainer.folder, record | {"returns": evaluation.returns, "scores": evaluation.scores})
-    (trainer.folder / FIGURES).mkdir(exist_ok=True)
-    run = Run(trainer.folder, load(trainer.folder, trainer.task), evaluation)
-    learning_curve([trainer.folder], run.figure, title=trainer.task.name)
+    folder, episodes = trainer.folder, trainer.settings.report.final_episodes
+    evaluation = trainer.evaluate(episodes)
+    best = _best(trainer, episodes)
+    record = _record(trainer.step, evaluation)
+    if best is not None:
+        record["best"] = _record(best.agent.step, best.evaluation)
+    write_evaluation(folder, record)
+    (folder / FIGURES).mkdir(exist_ok=True)
+    run = Run(folder, load(folder, trainer.task), evaluation, best)
+    learning_curve([folder], run.figure, title=trainer.task.name)
     return run
+
+
+def _best(trainer: Trainer, episodes: int) -> Best | None:
+    if not (trainer.folder / BEST).is_dir():
+        return None
+    agent = load(trainer.folder, trainer.task, "best")
+    other_starts = seeding.integer_seed(trainer.settings.run.seed, "best")
+    return Best(agent, agent.evaluate(episodes, other_starts))
+
+
+def _record(step: int, evaluation: Evaluation) -> dict[str, Any]:
+    return {"step": step, **evaluation.metrics(), "returns": evaluation.returns, "scores": evaluation.scores}

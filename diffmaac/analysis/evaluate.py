@@ -62,10 +62,15 @@ def evaluate(run: str | Path, **words: Unpack[EvaluateKeywords]) -> Result[RunEv
     if settings.planner == "none":
         for name, value in changed(settings, OF_THE_PLANNER).items():
             raise SettingError(f"{name}={value} is the planner's, and none is asked for. Say planner=cem as well.")
-        agent = load(folder)
+        agent = load(folder, which=settings.which)
         episodes, seed = _amount(settings, agent.settings)
         evaluation = run_episodes(agent.task, agent.policy.mode, episodes, seed, video=video)
         return _result(RunEvaluation(agent.task, agent.step, evaluation), video)
+    if settings.which != "last":
+        raise SettingError(
+            f"which={settings.which}: a planner looks ahead with model and critics, which only the last checkpoint has."
+            " Say which=last."
+        )
     trainer = Trainer.load(folder)
     return _result(_planned(trainer, settings, video), video)
 

@@ -14,7 +14,7 @@ from diffmaac.files import replace_text
 from diffmaac.keywords import ReportKeywords
 from diffmaac.result import Result
 from diffmaac.runs.layout import FIGURES, VIDEOS
-from diffmaac.runs.metrics import evaluations, read_evaluation
+from diffmaac.runs.metrics import QUARTILES, evaluations, read_evaluation
 from diffmaac.runs.settings import stored_settings
 from diffmaac.settings import GROUPS, build, check_file, fields_of, flatten
 
@@ -72,15 +72,38 @@ def _summary(folder: Path, rows: Sequence[Mapping[str, str]]) -> str:
         ("environment steps", f"{int(last['step']):,}"),
         ("wall time", f"{float(last['seconds']) / 60:.1f} min"),
         ("return, last evaluation", f"{float(last['return']):.4g} ± {float(last['return_std']):.2g}"),
+        *_falls("last evaluation", {name: float(text) for name, text in last.items() if text}),
     ]
     final = read_evaluation(folder, "step", "return", "return_std")
     if final and isinstance(final.get("returns"), list):
-        when = f"evaluation after training, at step {final['step']:,}"  # which may have gone on since
-        text = f"{final['return']:.4g} ± {final['return_std']:.2g} over {len(final['returns'])} episodes"
-        lines.append((f"return, {when}", text))
-        if isinstance(final.get("solved"), int | float):
-            lines.append((f"criterion met, {when}", f"{final['solved']:.0%} of episodes"))
+        lines += _evaluated(f"evaluation after training, at step {final['step']:,}", final)  # it may have gone on since
+        best = final.get("best")
+        if isinstance(best, dict) and {"step", "return", "return_std", "returns"} <= best.keys():
+            lines += _evaluated(f"best policy, of step {best['step']:,}", best)
     return _table(lines)
+
+
+def _evaluated(when: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    text = f"{record['return']:.4g} ± {record['return_std']:.2g} over {len(record['returns'])} episodes"
+    if all(isinstance(record.get(name), int | float) for name in QUARTILES):
+        low, middle, high = (f"{record[name]:.4g}" for name in QUARTILES)
+        text += f"; median {middle}, quartiles {low} and {high}"
+    lines = [(f"return, {when}", text), *_falls(when, record)]
+    if isinstance(record.get("solved"), int | float):
+        lines.append((f"criterion met, {when}", f"{record['solved']:.0%} of episodes"))
+    return lines
+
+
+def _falls(when: str, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of a task that can tell falls: in how many episodes, when, and what they cost."""
+    if not isinstance(numbers.get("fall_share"), int | float):
+        return []
+    words = {"fall_step": "mean step of the first", "reward_upright": "reward a step before it"}
+    words["reward_fallen"] = "from it on"
+    parts = [
+        f"{word} {numbers[name]:.3g}" for name, word in words.items() if isinstance(numbers.get(name), int | float)
+    ]
+    return [(f"falls, {when}", f"in {numbers['fall_share']:.0%} of episodes; {', '.join(parts)}")]
 
 
 def _timing(rows: Sequence[Mapping[str, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from diffmaac.runs.layout import POLICIES
 from diffmaac.settings import PlanSettings, setting
 from diffmaac.settings.schema import MOST_ROWS, MOST_STEPS
 
@@ -18,6 +19,7 @@ class EvaluateSettings(PlanSettings):
 
     episodes: int | str = setting("run", "episodes to run; run: its final_episodes", 1, 10_000, words=("run",))
     seed: int | str = setting("run", "seed of the start states; run: its own", 0, 2**31 - 1, words=("run",))
+    which: str = setting("last", "policy of the last checkpoint, or of the best evaluation", choices=tuple(POLICIES))
     planner: str = setting("none", "what chooses the actions: the policy's mode, or it", choices=("none", "cem"))
     dynamics: str = setting(
         "run",

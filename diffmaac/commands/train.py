@@ -50,5 +50,5 @@ def command(words: Words = None) -> None:
         run = complete(trainer)
     except KeyboardInterrupt:
         raise stopped(f"Go on with `diffmaac train resume={trainer.folder}`.") from None
-    echo_lines(run.evaluation.lines(trainer.task.criterion))
+    echo_lines(run.lines())
     typer.echo(f"learning curve: {run.figure}")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EVALUATED = ("seconds", "return", "return_std")
 """Numbers that every row has, beside its step."""
+QUARTILES = ("return_q1", "return_median", "return_q3")
+"""Quartiles of the returns of an evaluation."""
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from diffmaac import seeding
-from diffmaac.errors import CheckpointError
+from diffmaac.errors import CheckpointError, SettingError, unknown
 from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.runs import checkpoint
-from diffmaac.runs.layout import CHECKPOINT
+from diffmaac.runs.layout import BEST, POLICIES
 from diffmaac.runs.settings import read_settings
 from diffmaac.settings import Settings
 from diffmaac.task import Task
+from diffmaac.training.best import FEWEST
 from diffmaac.training.evaluation import Evaluation, run_episodes
 
 
@@ -56,14 +57,25 @@ class Agent:
         return run_episodes(self.task, self.policy.mode, episodes, self.settings.run.seed if seed is None else seed)
 
 
-def load(path: str | Path, env: str | Task | None = None) -> Agent:
+def load(path: str | Path, env: str | Task | None = None, which: str = "last") -> Agent:
     """The agent of the run in `path`. `env` gives the task where it is the user's own and not registered.
 
-    Raises CheckpointError where the run or its checkpoint is missing, damaged or from another version.
+    `which` is "last", the policy of the last checkpoint, or "best", that of the evaluation with the highest lower
+    quartile of returns; its `step` tells when it was.
+
+    Raises CheckpointError where the run or its checkpoint is missing, damaged or from another version, or where it has
+    no best policy; SettingError for another `which`.
     """
     path = Path(path)
+    if which not in POLICIES:
+        raise SettingError(unknown("which", which, POLICIES))
     task, settings = read_settings(path, {}, env)
-    step, state = checkpoint.load(path / CHECKPOINT)
+    if which == "best" and not (path / BEST).is_dir():
+        raise CheckpointError(
+            f"the run in '{path}' has no best policy: its evaluations had {settings.report.eval_episodes} episodes, and"
+            f" at least {FEWEST} choose one, or it was not evaluated yet. Say which=last."
+        )
+    step, state = checkpoint.load(path / POLICIES[which])
     check_task(task, state, path)
     policy = SquashedGaussianPolicy(
         task.obs_size, task.action_size, settings.agent.hidden, seeding.torch_generator(0, "load")
@@ -72,6 +84,6 @@ def load(path: str | Path, env: str | Task | None = None) -> Agent:
         policy.load_state_dict(state["agent"]["policy"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"the checkpoint of '{path}' does not fit task '{task.name}'. Has the task changed?"
+            f"the {which} policy of '{path}' does not fit task '{task.name}'. Has the task changed?"
         ) from error
     return Agent(task, policy.requires_grad_(False), settings, step)

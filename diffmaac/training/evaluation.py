@@ -15,6 +15,7 @@ from diffmaac import seeding
 from diffmaac.env import TaskEnv
 from diffmaac.errors import SettingError
 from diffmaac.render import VideoWriter
+from diffmaac.runs.metrics import QUARTILES
 from diffmaac.task import Criterion, Task
 
 
@@ -59,6 +60,12 @@ class Evaluation:
     falls: Falls | None = None
 
     @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """Lower quartile, median and upper quartile of the returns."""
+        low, middle, high = np.quantile(self.returns, (0.25, 0.5, 0.75)).tolist()
+        return low, middle, high
+
+    @property
     def solved(self) -> int:
         """Episodes whose score is above the criterion's threshold."""
         return sum(score > self.threshold for score in self.scores) if self.threshold is not None else 0
@@ -66,6 +73,7 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The numbers worth a row of metrics.csv."""
         out = {"return": float(np.mean(self.returns)), "return_std": float(np.std(self.returns))}
+        out |= dict(zip(QUARTILES, self.quartiles, strict=True))
         if self.scores:
             out |= {"score": float(np.mean(self.scores)), "solved": self.solved / len(self.scores)}
         return out | (self.falls.metrics() if self.falls is not None else {})
@@ -73,13 +81,20 @@ class Evaluation:
     def lines(self, criterion: Criterion | None) -> list[str]:
         """The evaluation in words; `criterion` is the task's."""
         numbers = self.metrics()
-        lines = [f"return over {len(self.returns)} episodes: {numbers['return']:.1f} +- {numbers['return_std']:.1f}"]
+        mean, std, low, middle, high = (_short(numbers[name]) for name in ("return", "return_std", *QUARTILES))
+        spread = f"median {middle}, quartiles {low} and {high}"
+        lines = [f"return over {len(self.returns)} episodes: {mean} +- {std}; {spread}"]
         if self.falls is not None:
             lines.append(self.falls.line())
         if criterion is not None:
             solved = f"solved {self.solved} of {len(self.scores)} episodes"
             lines.append(f"{criterion.name}: {numbers['score']:.3f}; {solved}")
         return lines
+
+
+def _short(value: float) -> str:
+    """One digit behind the point, three where the number is small."""
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from diffmaac.runs.settings import read_settings, write_settings
 from diffmaac.settings import Settings, flatten, uses_dynamics
 from diffmaac.task import Task
 from diffmaac.training.agent import check_task
+from diffmaac.training.best import keep_if_best
 from diffmaac.training.evaluation import Evaluation, run_episodes
 from diffmaac.training.fit import EnsembleFitter, held_out_rows
 from diffmaac.training.machine import check_device
@@ -278,6 +279,7 @@ class Trainer:
         row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
         row |= self._measure() | self._watch.pop()
         log.add(row)
+        keep_if_best(self.folder, self.task, self.agent.policy, self.step, evaluation)
         self.save()
         return row
 
