@@ -373,6 +373,9 @@ class ReproduceKeywords(TypedDict, total=False):
     jobs: int
     """runs trained at a time, on one thread each; 0: as many as there are cores [between 0 and 1,024]; default 0"""
 
+    hours: float
+    """wall time that training may take, by a first estimate; 0: no bound [at least 0.0]; default 0.0"""
+
     runs: str | PathLike[str]
     """directory of the runs; empty: runs/reproduce/<scale>; default empty"""
 

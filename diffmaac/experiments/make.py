@@ -4,13 +4,14 @@ import logging
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 from diffmaac.errors import DiffmaacError
+from diffmaac.experiments.budget import Budget, budget, duration
 from diffmaac.experiments.plan import PlannedRun
+from diffmaac.experiments.watch import watched
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -23,11 +24,13 @@ class Child(Protocol):
     def terminate(self) -> None: ...
 
 
-def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[str]]:
+def make(runs: Sequence[PlannedRun], jobs: int, hours: float = 0.0) -> tuple[list[PlannedRun], list[str]]:
     """Trains what is missing or has stopped, `jobs` at a time, each in a process of its own on one thread.
 
     Returns the runs that can be used, and one line for each that cannot. With jobs=0 nothing is trained, and a run that
-    has stopped is used as far as it went.
+    has stopped is used as far as it went. The log tells how long it will take, and what is left after each run.
+
+    Raises SettingError where it would take more than `hours`; 0 is no bound.
     """
     missing: list[tuple[PlannedRun, list[str]]] = []
     errors: dict[str, str] = {}
@@ -43,23 +46,45 @@ def make(runs: Sequence[PlannedRun], jobs: int) -> tuple[list[PlannedRun], list[
         except DiffmaacError as error:
             errors[run.name] = str(error)
     if missing:
-        _LOGGER.info("%d of %d runs are to be trained, %d at a time", len(missing), len(runs), jobs)
+        known = [run for run in runs if run.name not in errors]
+        planned = budget([run for run, _ in missing], known, jobs)
+        planned.check(hours)
+        _LOGGER.info("%s", planned.line())
+        errors |= _train_all(missing, planned)
+    return [run for run in runs if run.name not in errors], list(errors.values())
+
+
+def _train_all(missing: Sequence[tuple[PlannedRun, list[str]]], planned: Budget) -> dict[str, str]:
+    """Trains the runs with the words of each, and says of each that stopped why. None outlives this process."""
     children: set[Child] = set()
+    left = dict(planned.seconds)
 
     def train(both: tuple[PlannedRun, list[str]]) -> str:
-        return _train(*both, children)
+        run, words = both
+        error = _train(run, words, children)
+        left.pop(run.name)
+        _LOGGER.info("%s%s", error or _told(run), f"; about {_hours(left, planned.jobs)} left" if left else "")
+        return error
 
-    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+    runs = [run for run, _ in missing]
+    with watched(runs, planned), ThreadPoolExecutor(planned.jobs) as pool:
         try:
-            for (run, _), error in zip(missing, pool.map(train, missing), strict=True):
-                if error:
-                    errors[run.name] = error
+            reasons = list(pool.map(train, missing))
         except BaseException:  # stopped: no training goes on without the process that asked for it
             pool.shutdown(wait=False, cancel_futures=True)
             for child in list(children):
                 child.terminate()
             raise
-    return [run for run in runs if run.name not in errors], list(errors.values())
+    return {run.name: reason for run, reason in zip(runs, reasons, strict=True) if reason}
+
+
+def _hours(left: Mapping[str, float], jobs: int) -> str:
+    return duration(Budget(left, jobs).hours)
+
+
+def _told(run: PlannedRun) -> str:
+    last = run.rows()[-1]
+    return f"{run.name}: trained in {duration(float(last['seconds']) / 3600)}, return {float(last['return']):.4g}"
 
 
 def _train(run: PlannedRun, words: Iterable[str], children: set[Child]) -> str:
@@ -70,7 +95,6 @@ def _train(run: PlannedRun, words: Iterable[str], children: set[Child]) -> str:
     run.folder.mkdir(parents=True, exist_ok=True)
     output = run.folder / f"{run.name}.log"
     command = [sys.executable, "-m", "diffmaac.cli", "train", *words]
-    start = time.perf_counter()
     with output.open("a") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
@@ -81,9 +105,4 @@ def _train(run: PlannedRun, words: Iterable[str], children: set[Child]) -> str:
         lines = output.read_text().strip().splitlines()
         last = lines[-1] if lines else "it wrote nothing"
         return f"{run.name} stopped with exit code {status}: {last} (see {output})"
-    rows = run.rows()
-    minutes = (time.perf_counter() - start) / 60
-    _LOGGER.info(
-        "%s: trained in %.1f min, return %.4g at step %s", run.name, minutes, float(rows[-1]["return"]), run.steps
-    )
     return ""

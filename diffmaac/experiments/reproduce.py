@@ -58,7 +58,7 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
 
 def _figure3(experiment: str, settings: ReproduceSettings) -> Result[Any]:
     """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
-    for name in changed(settings, ("variants", "steps", "jobs", "train", "runs")):
+    for name in changed(settings, ("variants", "steps", "jobs", "hours", "train", "runs")):
         raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it out.")
     envs = settings.envs or ["double_integrator"]
     if len(envs) > 1:

@@ -38,7 +38,7 @@ def ready_runs(
         raise SettingError(f"runs={settings.runs_folder}: there is no such directory, and train=false.")
     if settings.train:
         check_folder(settings.out_folder)  # now, lest hours of training have nowhere to go
-    runs, broken = make(wanted, jobs if settings.train else 0)
+    runs, broken = make(wanted, jobs if settings.train else 0, settings.hours)
     check_any(runs, broken)
     return runs, broken
 

@@ -26,6 +26,7 @@ class ReproduceSettings:
     seeds: int = setting(0, "runs of each curve; 0: as many as the scale has", 0, 10_000)
     steps: int = setting(0, "environment steps of a run; 0: as many as the scale has", 0, 10**9)
     jobs: int = setting(0, "runs trained at a time, on one thread each; 0: as many as there are cores", 0, 1024)
+    hours: float = setting(0.0, "wall time that training may take, by a first estimate; 0: no bound", 0.0)
     runs: str = setting("", "directory of the runs; empty: runs/reproduce/<scale>")
     out: str = setting("", "directory of figures and tables; empty: that of the runs")
     train: bool = setting(True, "train what is missing; false: use the runs at hand as they are")

@@ -115,6 +115,18 @@ class Trainer:
                         f"The checkpoint of step {self._saved_step} is kept in {self.folder}."
                     ) from error
 
+    def rehearse(self, steps: int) -> dict[str, float]:
+        """Seconds of each part of `steps` environment steps with updates, the first with a fit and an imagination.
+
+        For a trainer that is then thrown away: nothing is written.
+        """
+        while self.step < self.settings.data.random_steps:
+            self._advance()
+        self._watch.pop()
+        for _ in range(steps):
+            self._advance()
+        return {name.removeprefix("seconds_"): seconds for name, seconds in self._watch.pop().items()}
+
     def begin(self, folder: Path) -> None:
         """Gives a new run its directory, and writes its settings and the checkpoint of step 0 there."""
         self.folder = folder

@@ -1,0 +1,98 @@
+"""How long the runs of an experiment will take: from what they took so far, or from a rehearsal on this machine."""
+
+import heapq
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from diffmaac.errors import SettingError
+from diffmaac.experiments.plan import PlannedRun
+from diffmaac.tasks import resolve_task
+from diffmaac.training.trainer import Trainer
+
+REHEARSED = 20
+"""Environment steps whose updates are timed."""
+FEWEST = 2
+"""Evaluations of a run, at least, between which its rate is taken."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The seconds that each run will take, in the order in which they are trained, `jobs` at a time."""
+
+    seconds: Mapping[str, float]
+    jobs: int
+
+    @property
+    def hours(self) -> float:
+        """Wall time until the last run is done."""
+        ends = [0.0] * min(self.jobs, len(self.seconds))
+        for seconds in self.seconds.values():
+            heapq.heapreplace(ends, ends[0] + seconds)
+        return max(ends, default=0.0) / 3600
+
+    def line(self) -> str:
+        """In words: runs and hours altogether, and the run that takes longest."""
+        name, longest = max(self.seconds.items(), key=lambda item: item[1])
+        together = f"{len(self.seconds)} runs to train, {self.jobs} at a time: about {duration(self.hours)}"
+        return f"{together} (the longest, {name}, {duration(longest / 3600)})"
+
+    def check(self, hours: float) -> None:
+        """Raises SettingError where it takes more than `hours`; 0 is no bound."""
+        if 0 < hours < self.hours:
+            raise SettingError(
+                f"hours={hours:g}: {self.line()}. Allow as many, or give fewer envs=, variants= or seeds=, or smaller"
+                " steps=."
+            )
+
+
+def duration(hours: float) -> str:
+    """In the unit that suits it."""
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.0f} s"
+
+
+def budget(missing: Sequence[PlannedRun], all_runs: Sequence[PlannedRun], jobs: int) -> Budget:
+    """What is left to train of `missing`, at the rate of the runs of the same curve and task among `all_runs`.
+
+    Where there is none yet, a few steps are rehearsed, which takes a second or two for each curve and task.
+    """
+    rates: dict[tuple[str, str], float] = {}
+    seconds: dict[str, float] = {}
+    for run in missing:
+        kind = (run.env, run.variant)
+        if kind not in rates:
+            same = [other for other in all_runs if (other.env, other.variant) == kind]
+            rates[kind] = _measured(same) or rehearsed(run)
+        rows = run.rows() if run.path.is_dir() else []
+        seconds[run.name] = rates[kind] * (run.steps - (int(rows[-1]["step"]) if rows else 0))
+    return Budget(seconds, jobs)
+
+
+def _measured(runs: Sequence[PlannedRun]) -> float:
+    """Seconds a step of the longest of `runs`, its random steps left out; 0 where none is long enough."""
+    rates = {0: 0.0}
+    for run in runs:
+        learning = [row for row in run.rows() if int(row["step"]) > run.settings.data.random_steps]
+        if len(learning) >= FEWEST:
+            steps, seconds = (float(learning[-1][name]) - float(learning[0][name]) for name in ("step", "seconds"))
+            rates[int(steps)] = seconds / steps
+    return rates[max(rates)]
+
+
+def rehearsed(run: PlannedRun) -> float:
+    """Seconds a step, from a first fit, a first imagination, `REHEARSED` steps with updates, and an evaluation."""
+    task, settings = resolve_task(run.env, {**run.words, "steps": run.settings.data.random_steps + REHEARSED})
+    trainer, threads = Trainer(task, settings), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        seconds = trainer.rehearse(REHEARSED)
+        start = time.perf_counter()
+        trainer.evaluate(settings.report.eval_episodes)
+        evaluation = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    every = {"model": settings.model.model_every, "imagination": settings.data.imagine_every}
+    total = sum(part / every.get(name, REHEARSED) for name, part in seconds.items())
+    return total + evaluation / settings.report.epoch_steps
