@@ -291,6 +291,13 @@ class GradientErrorKeywords(TypedDict, total=False):
     transitions: int
     """env=: real transitions that model and critic learn from [between 100 and 10,000,000]; default 1000"""
 
+    caution: float
+    """env=: the policy is optimal for a control cost so many times the task's: above 1 slow, below quick [at least
+    1e-06]; default 0.1"""
+
+    critic_updates: int
+    """env=: gradient steps that the critic learns for [between 1 and 1,000,000]; default 2000"""
+
     samples: int
     """a run: trajectories for each gradient, at most; but no fewer than eight chunks [between 1 and 1,000,000,000];
     default 4096"""
@@ -356,7 +363,7 @@ class ReproduceKeywords(TypedDict, total=False):
     """How large, of which tasks, and where."""
 
     scale: Literal["smoke", "quick", "full"]
-    """smoke: a minute; quick: hours on two cores; full: the paper's; default quick"""
+    """smoke: a minute; quick: hours to days on two cores; full: the paper's; default quick"""
 
     envs: Words
     """tasks, separated by commas; empty: those of the scale; default []"""

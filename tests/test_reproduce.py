@@ -79,12 +79,13 @@ def test_runs_may_lie_in_a_folder_with_a_space(runs: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_this_process")
-@pytest.mark.parametrize("experiment", ["figure3", "figure4", "figure5", "table1", "table2"])
+@pytest.mark.parametrize("experiment", ["figure3", "figure3 variants=fast", "figure4", "figure5", "table1", "table2"])
 def test_every_other_experiment_is_made(experiment: str, runs: Path, tmp_path: Path, capsys) -> None:
-    reproduce(experiment, f"out={tmp_path}", *([] if experiment == "figure3" else [f"runs={runs}"]))
+    reproduce(*experiment.split(), f"out={tmp_path}", *([] if "figure3" in experiment else [f"runs={runs}"]))
     written = capsys.readouterr().out.split("written: ")[1].strip().split(", ")
     assert {Path(file).suffix for file in written} >= {".csv", ".yaml"}
     assert all(Path(file).parent == tmp_path and Path(file).stat().st_size > 100 for file in written)
+    assert all(Path(file).stem.startswith("figure3_fast" if "fast" in experiment else experiment) for file in written)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -280,11 +281,16 @@ def test_a_termination_stops_the_trainings(tmp_path: Path) -> None:
         (["figure2", "scale=tiny"], "There are: full, quick, smoke."),
         (["figure2", "variants=mac"], "Did you mean 'maac'?"),
         (["figure2", "envs=pendlum"], "Did you mean 'pendulum'?"),
-        (["figure2", "envs=hopper"], "scale=quick does not have env=hopper. Say its steps= and seeds= as well."),
+        (
+            ["figure2", "envs=double_integrator"],
+            "scale=quick does not have env=double_integrator. Say its steps= and seeds= as well.",
+        ),
         (["figure3", "steps=10"], "steps= has no meaning for figure3"),
+        (["figure3", "variants=slow,fast"], "figure3 is of one policy"),
+        (["figure3", "variants=slo"], "Did you mean 'slow'?"),
         (["figure3", "runs=a", "out=b"], "runs= has no meaning for figure3"),
         (["figure2", "train=false"], "runs=runs/reproduce/quick: there is no such directory"),
-        (["figure2", "train=false", "runs=."], "no run can be used. there is no run 'pendulum-maac-s0'. And 64 more."),
+        (["figure2", "train=false", "runs=."], "no run can be used. there is no run 'pendulum-maac-s0'. And 109 more."),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], message: str, tmp_path: Path, monkeypatch, capsys) -> None:

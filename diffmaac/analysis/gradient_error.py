@@ -94,10 +94,14 @@ def with_bounds(rows: Sequence[GradientError], bounds: Bounds) -> list[dict[str,
 def of_task(settings: GradientErrorSettings, progress: bool = False) -> tuple[list[GradientError], Bounds]:
     """Errors and, by seed, bounds of a task with closed forms. Raises SettingError or TaskError as `Study.of` does."""
     horizons, dynamics = sorted(set(settings.horizons)), settings.dynamics
-    study = Study.of(
-        get_task(settings.env),
-        StudySettings(gamma=settings.gamma, process_std=settings.process_std, transitions=settings.transitions),
+    chosen = StudySettings(
+        gamma=settings.gamma,
+        process_std=settings.process_std,
+        transitions=settings.transitions,
+        caution=settings.caution,
+        critic_updates=settings.critic_updates,
     )
+    study = Study.of(get_task(settings.env), chosen)
     errors: list[GradientError] = []
     bounds_of: Bounds = {}
     s = study.settings

@@ -40,15 +40,16 @@ class StudySettings:
 
     gamma: float = GradientErrorSettings.gamma
     """Short enough that a horizon of 32 spans three times 1 / (1 - gamma)."""
-    caution: float = 0.1
-    """The policy is optimal for a control cost so many times the task's: off the optimum, so that there is a gradient,
-    and quick, so that its trajectories settle (rho = 0.8) within the horizons that are compared."""
+    caution: float = GradientErrorSettings.caution
+    """The policy is optimal for a control cost so many times the task's: off the optimum, so that there is a gradient.
+    By default it is quick, so that its trajectories settle (rho = 0.8) within the horizons that are compared; at 10 it
+    is slow (rho = 0.97), and errors of the model add up."""
     action_std: float = 0.3
     process_std: float = GradientErrorSettings.process_std
     """Standard deviation of the noise that each step adds to each coordinate."""
     transitions: int = GradientErrorSettings.transitions
     """Real transitions that model and critic learn from."""
-    critic_updates: int = 2000
+    critic_updates: int = GradientErrorSettings.critic_updates
     critic_lr: float = 1e-3
     critic_hidden: tuple[int, ...] = (64, 64)
     batch: int = 256

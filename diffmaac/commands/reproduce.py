@@ -14,10 +14,11 @@ HELP = help_text(
   diffmaac reproduce figure2 scale=smoke                   does everything work? a minute
   diffmaac reproduce figure4 scale=quick jobs=2            hours on two cores
   diffmaac reproduce figure2 envs=half_cheetah variants=maac,sac seeds=1
+  diffmaac reproduce figure2 hours=48                      refused where it would take longer
 
 \b
   figure2   learning curves of MAAC, MBPO, STEVE, SVG(1) and SAC
-  figure3   the policy gradient's error against H, on the linear system
+  figure3   the policy gradient's error against H, on the linear system (variants=slow, or fast: the policy)
   figure4   ablations: H = 0, TD targets, the number of samples
   figure5   ablations: real data only, no entropy, one sample in a batch of 1280
   table1    MAAC with and without planning

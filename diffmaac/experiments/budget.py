@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from diffmaac.errors import SettingError
+from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.experiments.plan import PlannedRun
 from diffmaac.tasks import resolve_task
 from diffmaac.training.trainer import Trainer
@@ -82,7 +82,17 @@ def _measured(runs: Sequence[PlannedRun]) -> float:
 
 
 def rehearsed(run: PlannedRun) -> float:
-    """Seconds a step, from a first fit, a first imagination, `REHEARSED` steps with updates, and an evaluation."""
+    """Seconds a step, from a first fit, a first imagination, `REHEARSED` steps with updates, and an evaluation.
+
+    0 where that fails: the run will say why, and soon.
+    """
+    try:
+        return _rehearsed(run)
+    except DiffmaacError:
+        return 0.0
+
+
+def _rehearsed(run: PlannedRun) -> float:
     task, settings = resolve_task(run.env, {**run.words, "steps": run.settings.data.random_steps + REHEARSED})
     trainer, threads = Trainer(task, settings), torch.get_num_threads()
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from diffmaac.experiments import lookahead, timing
 from diffmaac.experiments.aggregates import Rows, ending, evaluations, grouped, overall, summary
 from diffmaac.experiments.plan import PlannedRun, check_any
 from diffmaac.experiments.request import dump, ready_runs, write_page, write_run_settings
-from diffmaac.experiments.scales import COMPARED, FURTHER_ABLATIONS, MAAC, SCALES
+from diffmaac.experiments.scales import COMPARED, FURTHER_ABLATIONS, MAAC, REGIMES, SCALES
 from diffmaac.experiments.settings import ReproduceSettings
 from diffmaac.files import write_table
 from diffmaac.keywords import GradientErrorKeywords, ReproduceKeywords
@@ -58,18 +58,24 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
 
 def _figure3(experiment: str, settings: ReproduceSettings) -> Result[Any]:
     """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
-    for name in changed(settings, ("variants", "steps", "jobs", "hours", "train", "runs")):
+    for name in changed(settings, ("steps", "jobs", "hours", "train", "runs")):
         raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it out.")
     envs = settings.envs or ["double_integrator"]
     if len(envs) > 1:
         raise SettingError(f"envs={','.join(envs)}: figure3 is of one task. Give one.")
-    out = settings.out_folder
-    words: GradientErrorKeywords = {**SCALES[settings.scale].gradient_error, "env": envs[0], "out": out}
+    regime, *more = settings.variants or list(REGIMES)[:1]
+    if more:
+        raise SettingError(f"variants={','.join(settings.variants)}: figure3 is of one policy. Give one.")
+    if regime not in REGIMES:
+        raise SettingError(unknown("variant", regime, REGIMES))
+    out, scale = settings.out_folder, SCALES[settings.scale].gradient_error
+    words: GradientErrorKeywords = {**REGIMES[regime], **scale, "env": envs[0], "out": out}
     if settings.seeds:
         words["seeds"] = settings.seeds
     measured = gradient_error(**words)
-    files = [Path(shutil.move(file, out / f"{experiment}{file.suffix}")) for file in measured.files]
-    files.append(out / f"{experiment}.yaml")
+    name = experiment if regime in list(REGIMES)[:1] else f"{experiment}_{regime}"
+    files = [Path(shutil.move(file, out / f"{name}{file.suffix}")) for file in measured.files]
+    files.append(out / f"{name}.yaml")
     dump(files[-1], {"gradient-error": {name: value for name, value in words.items() if name != "out"}})
     return dataclasses.replace(measured, files=files)
 

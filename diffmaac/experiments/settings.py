@@ -19,7 +19,7 @@ class ReproduceSettings:
     """How large, of which tasks, and where."""
 
     scale: str = setting(
-        "quick", "smoke: a minute; quick: hours on two cores; full: the paper's", choices=tuple(SCALES)
+        "quick", "smoke: a minute; quick: hours to days on two cores; full: the paper's", choices=tuple(SCALES)
     )
     envs: list[str] = setting([], "tasks, separated by commas; empty: those of the scale")
     variants: list[str] = setting([], "curves, separated by commas, for example maac,sac; empty: all")

@@ -1,0 +1,139 @@
+"""Where the gradient through a learned model is best: the error against H, over data, discount and critic.
+
+    python docs/results/inquiries/horizon_map.py [transitions=100,300,1000,3000] [gammas=0.9,0.97] [seeds=4]
+
+Measures what is missing of horizon_map.csv (`diffmaac gradient-error env=double_integrator caution=10`), and draws
+horizon_map.png; measure=false draws the table as it is.
+"""
+
+import itertools
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+import diffmaac
+from diffmaac.errors import exit_on_error
+from diffmaac.files import read_table, write_table
+from diffmaac.provenance import circumstances
+from diffmaac.settings import parse_command, setting
+
+HORIZONS = [0, 1, 2, 4, 8, 16, 32, 64, 128]
+Case = tuple[float, int, int]
+"""Discount, updates of the critic, transitions."""
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """What is measured."""
+
+    transitions: list[int] = setting([100, 300, 1000, 3000], "amounts of data", 100)
+    gammas: list[float] = setting([0.9, 0.97], "discounts", 0.1, 0.999)
+    critic_updates: list[int] = setting(
+        [300, 2000], "gradient steps of the critic; the second discount has the last", 1
+    )
+    caution: float = setting(10.0, "how slow the policy is, see `diffmaac gradient-error --help`", 1e-6)
+    seeds: int = setting(4, "how many times model and critic are trained", 1, 1000)
+    measure: bool = setting(True, "measure what is missing; false: draw the table as it is")
+    out: str = setting("docs/results/inquiries", "directory of the table and the figure")
+
+
+def cases(settings: MapSettings) -> Iterator[Case]:
+    """Every discount and amount of data; the first discount with every critic, the others with the best."""
+    for gamma, updates in itertools.product(settings.gammas, settings.critic_updates):
+        if gamma == settings.gammas[0] or updates == settings.critic_updates[-1]:
+            yield from ((gamma, updates, count) for count in settings.transitions)
+
+
+def measured(case: Case, settings: MapSettings, folder: Path) -> list[dict[str, Any]]:
+    """The errors of one case against the gradient of the return."""
+    gamma, updates, count = case
+    words = {"gamma": gamma, "critic_updates": updates, "transitions": count, "caution": settings.caution}
+    out = str(folder / "one")
+    result = diffmaac.gradient_error(
+        env="double_integrator", horizons=HORIZONS, seeds=settings.seeds, out=out, **words, progress=False
+    )
+    rows = [error for error in result.value if error.reference == "return"]
+    made = {**circumstances(), "command": " ".join(["python", *sys.argv])}
+    return [
+        {
+            **words,
+            "dynamics": e.dynamics,
+            "horizon": e.horizon,
+            "seed": e.seed,
+            "l1": e.l1,
+            "relative": e.relative,
+            **made,
+        }
+        for e in rows
+    ]
+
+
+def curve(rows: Sequence[dict[str, Any]], case: Case, dynamics: str) -> list[float]:
+    """The L1 error at each horizon, the mean over seeds."""
+    gamma, updates, count = case
+    same = [
+        row
+        for row in rows
+        if row["dynamics"] == dynamics
+        and (float(row["gamma"]), int(row["critic_updates"]), int(row["transitions"])) == (gamma, updates, count)
+    ]
+    return [statistics.fmean(float(row["l1"]) for row in same if int(row["horizon"]) == h) for h in HORIZONS]
+
+
+def best(errors: Sequence[float]) -> int:
+    """The horizon of the least error."""
+    return HORIZONS[min(range(len(HORIZONS)), key=errors.__getitem__)]
+
+
+def draw(rows: Sequence[dict[str, Any]], settings: MapSettings, file: Path) -> None:
+    """Curves of the first discount and the best critic; the best horizon against the data for all."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    gamma, updates = settings.gammas[0], settings.critic_updates[-1]
+    for index, count in enumerate(settings.transitions):
+        errors = curve(rows, (gamma, updates, count), "learned")
+        left.plot(HORIZONS, errors, marker=".", color=f"C{index}", label=f"{count:,} transitions")
+        left.plot(best(errors), min(errors), "o", color=f"C{index}", fillstyle="none", markersize=10)
+    truth = curve(rows, (gamma, updates, settings.transitions[-1]), "true")
+    left.plot(HORIZONS, truth, ":", color="black", label="true dynamics")
+    left.set(xlabel="horizon H [dynamics steps]", ylabel="L1 error of the gradient of the return", yscale="log")
+    left.set_ylim(bottom=0.3 * min(min(curve(rows, c, "learned")) for c in cases(settings)))
+    left.set_title(f"gamma = {gamma:g}; circles: the best H", fontsize=10)
+    for gamma, updates in dict.fromkeys((gamma, updates) for gamma, updates, _ in cases(settings)):
+        chosen = [best(curve(rows, (gamma, updates, count), "learned")) for count in settings.transitions]
+        right.plot(settings.transitions, chosen, marker="o", label=f"gamma = {gamma:g}, critic of {updates:,} updates")
+    right.set(xscale="log", xlabel="real transitions", ylabel="best H")
+    right.set_yscale("symlog", base=2, linthresh=1)
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    left.set_xscale("symlog", base=2, linthresh=1)
+    left.set_xticks(HORIZONS, [str(h) for h in HORIZONS])
+    right.set_yticks(HORIZONS, [str(h) for h in HORIZONS])
+    figure.savefig(file, dpi=150)
+
+
+def main(settings: MapSettings) -> None:
+    """Measures, case by case, and draws."""
+    torch.set_num_threads(1)
+    out = Path(settings.out)
+    table = out / "horizon_map.csv"
+    rows: list[dict[str, Any]] = [*read_table(table)] if table.is_file() else []
+    there = {(float(r["gamma"]), int(r["critic_updates"]), int(r["transitions"])) for r in rows}
+    for case in cases(settings) if settings.measure else ():
+        if case not in there:
+            rows += measured(case, settings, Path("runs/horizon_map"))
+            write_table(table, rows)
+            print(*case, *(f"{x:.3g}" for x in curve(rows, case, "learned")), flush=True)
+    draw(rows, settings, out / "horizon_map.png")
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        main(parse_command(MapSettings, sys.argv[1:]))
