@@ -46,7 +46,7 @@ def grouped(runs: Sequence[PlannedRun]) -> tuple[Groups, list[str], list[str]]:
     return {env: curves for env, curves in groups.items() if curves}, broken, cut
 
 
-def evaluations(run: PlannedRun) -> Rows:
+def run_rows(run: PlannedRun) -> Rows:
     """Every evaluation of a run, with what it was made with."""
     names = ("step", "seconds", "return", "return_std", "score", "solved")
     head = {"env": run.env, "curve": run.label, "seed": run.words["seed"]}

@@ -10,7 +10,7 @@ from diffmaac.analysis import plots
 from diffmaac.analysis.gradient_error import gradient_error
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import lookahead, timing
-from diffmaac.experiments.aggregates import Rows, ending, evaluations, grouped, overall, summary
+from diffmaac.experiments.aggregates import Rows, ending, grouped, overall, run_rows, summary
 from diffmaac.experiments.plan import PlannedRun, check_any
 from diffmaac.experiments.request import dump, ready_runs, write_page, write_run_settings
 from diffmaac.experiments.scales import COMPARED, FURTHER_ABLATIONS, MAAC, REGIMES, SCALES
@@ -44,7 +44,7 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
     files = _files(settings, experiment, ".png", ".csv", "_summary.csv", ".yaml")
     drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
     plots.comparisons(drawn, files[0])
-    write_table(files[1], [row for run in runs if run.label in groups.get(run.env, ()) for row in evaluations(run)])
+    write_table(files[1], [row for run in runs if run.label in groups.get(run.env, ()) for row in run_rows(run)])
     summaries = {(env, label): summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
     together, remarks = overall(groups) if len(groups) > 1 else ([], [])
     write_table(files[2], [*(row for rows in summaries.values() for row in rows), *together])
