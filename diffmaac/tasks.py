@@ -82,6 +82,15 @@ def check_settings(words: Mapping[str, Any]) -> None:
 
 
 def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Settings]":
-    """The task, and the complete settings of a run on it. Raises SettingError as `get_task` and `resolve` do."""
+    """The task, and the complete settings of a run on it.
+
+    Raises SettingError as `get_task` and `resolve` do, and where a setting asks what the task does not say.
+    """
     task = get_task(env)
-    return task, resolve(task.name, task.presets, words)
+    settings = resolve(task.name, task.presets, words)
+    if settings.data.reset_fallen and task.fallen is None:
+        raise SettingError(
+            f"reset_fallen={settings.data.reset_fallen:g}: task '{task.name}' does not say when its body lies"
+            " (Task.fallen). Leave it out."
+        )
+    return task, settings

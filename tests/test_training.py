@@ -56,6 +56,24 @@ def test_a_run_is_determined_by_its_seed(finished, tmp_path):
     assert numbers(tiny(tmp_path / "other", seed=1)) != numbers(finished)
 
 
+@pytest.mark.parametrize(("lying", "share"), [(True, 1 / 5), (False, 0.0)])
+def test_an_episode_ends_while_the_body_lies_with_the_same_probability_each_step(lying, share, tmp_path):
+    """Of 1,000 steps each ends it with probability 1/5, within three standard deviations of a binomial count."""
+    task = dataclasses.replace(get_task("double_integrator"), episode_steps=1000)
+    task = dataclasses.replace(task, fallen=lambda obs: torch.full(obs.shape[:-1], lying))
+    words = {**TINY, "reset_fallen": 5, "random_steps": 1000, "steps": 1000, "out": str(tmp_path / "run")}
+    trainer = prepare(task, words)
+    trainer.train(progress=False)
+    data = trainer.replay.all()
+    ends = (data.obs_tp1[:-1] != data.obs_t[1:]).any(-1).sum()
+    assert abs(float(ends) - 1000 * share) <= 3 * np.sqrt(1000 * share * (1 - share))
+
+
+def test_a_task_that_knows_no_falls_cannot_end_episodes_by_them():
+    with pytest.raises(SettingError, match=r"reset_fallen=5: task 'pendulum' does not say when its body lies"):
+        prepare("pendulum", {"reset_fallen": 5})
+
+
 def test_a_run_with_another_horizon_differs(finished, tmp_path):
     assert numbers(tiny(tmp_path / "other", horizon=1)) != numbers(finished)
 

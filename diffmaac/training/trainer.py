@@ -213,8 +213,20 @@ class Trainer:
         discount = 0.0 if terminated else self.settings.agent.gamma
         next_obs = torch.as_tensor(obs_tp1, dtype=torch.float32, device=self._device)[None]
         self.replay.add(Transition(obs, action, reward_t, obs.new_tensor([discount]), next_obs, log_prob))
-        self._obs = self._env.reset()[0] if terminated or truncated else obs_tp1
+        ended = terminated or truncated or self._gives_up(next_obs)
+        self._obs = self._env.reset()[0] if ended else obs_tp1
         self.step += 1
+
+    def _gives_up(self, obs: torch.Tensor) -> bool:
+        """Whether a training episode ends here because the body lies, which is drawn anew in each step.
+
+        So most of the data are of a body that stands, and some are of how it lies: of states that it has never seen the
+        critics believe that all is well.
+        """
+        mean, fallen = self.settings.data.reset_fallen, self.task.fallen
+        if mean == 0 or fallen is None or not fallen(obs).any():
+            return False
+        return float(torch.rand((), generator=self._generators["explore"], device=self._device)) * mean < 1
 
     @torch.no_grad()
     def _explore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
