@@ -293,11 +293,14 @@ class GradientErrorKeywords(TypedDict, total=False):
     """env=: standard deviation of the noise that a step adds [at least 0.0]; default 0.05"""
 
     transitions: int
-    """env=: real transitions that model and critic learn from [between 100 and 10,000,000]; default 1000"""
+    """env=: real transitions that model and critic learn from [between 20 and 10,000,000]; default 1000"""
 
     caution: float
     """env=: the policy is optimal for a control cost so many times the task's: above 1 slow, below quick [at least
     1e-06]; default 0.1"""
+
+    critic_transitions: int
+    """env=: other transitions for the critic; 0: those of the model [between 0 and 10,000,000]; default 0"""
 
     critic_updates: int
     """env=: gradient steps that the critic learns for [between 1 and 1,000,000]; default 2000"""

@@ -18,6 +18,7 @@ from diffmaac.dynamics import AbstractDynamics, LinearDynamics
 from diffmaac.dynamics.jacobian import jacobian
 from diffmaac.errors import DivergenceError, SettingError, TaskError
 from diffmaac.files import read_table
+from diffmaac.nn import Critics
 from diffmaac.objectives import PathwiseNoise, lower_bound
 from diffmaac.settings import build
 from diffmaac_envs.double_integrator import A, B, Q, R
@@ -130,6 +131,26 @@ def test_quadratic_critic_is_the_closed_forms(study: Study) -> None:
     obs, action = study.start(5, generator), torch.randn(5, 1, generator=generator, dtype=torch.float64)
     result = QuadraticCritic(study.problem, study.gain)(obs, action)
     np.testing.assert_allclose(result[0], study.problem.q(study.gain, obs.numpy(), action.numpy()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("apart", [0, 150])
+def test_the_critic_may_learn_from_data_of_its_own(study: Study, apart: int) -> None:
+    """Then it does not depend on how much data the model has."""
+
+    def weights(transitions: int) -> torch.Tensor:
+        few = dataclasses.replace(QUICK, transitions=transitions, critic_transitions=apart, critic_updates=3)
+        critic = Study.of(study.task, few).parts(["true"], seed=0).critic
+        assert isinstance(critic, Critics)
+        return torch.cat([parameter.flatten() for parameter in critic.parameters()])
+
+    assert torch.equal(weights(100), weights(200)) == bool(apart)
+
+
+def test_a_slow_policy_settles_late(study: Study) -> None:
+    """The spectral radius of the closed loop, by how cautious the policy is."""
+    slow = Study.of(study.task, dataclasses.replace(QUICK, caution=10.0))
+    assert study.problem.spectral_radius(study.gain) == pytest.approx(0.80, abs=0.01)
+    assert slow.problem.spectral_radius(slow.gain) == pytest.approx(0.97, abs=0.01)
 
 
 def test_the_cost_is_read_off_the_reward() -> None:

@@ -99,6 +99,7 @@ def of_task(settings: GradientErrorSettings, progress: bool = False) -> tuple[li
         process_std=settings.process_std,
         transitions=settings.transitions,
         caution=settings.caution,
+        critic_transitions=settings.critic_transitions,
         critic_updates=settings.critic_updates,
     )
     study = Study.of(get_task(settings.env), chosen)

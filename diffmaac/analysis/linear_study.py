@@ -49,6 +49,8 @@ class StudySettings:
     """Standard deviation of the noise that each step adds to each coordinate."""
     transitions: int = GradientErrorSettings.transitions
     """Real transitions that model and critic learn from."""
+    critic_transitions: int = GradientErrorSettings.critic_transitions
+    """The same for the critic alone; 0: those of the model."""
     critic_updates: int = GradientErrorSettings.critic_updates
     critic_lr: float = 1e-3
     critic_hidden: tuple[int, ...] = (64, 64)
@@ -125,19 +127,21 @@ class Study:
     def parts(self, dynamics: Sequence[str], seed: int) -> Parts:
         """Fits what is learned, on data of the policy, and puts it beside the truth."""
         parts: dict[str, AbstractDynamics] = {TRUE: self.truth()}
-        data = self._collect(seeding.torch_generator(seed, "data"))
+        s = self.settings
+        data = self._collect(s.transitions, seeding.torch_generator(seed, "data"))
+        more = self._collect(s.critic_transitions, seeding.torch_generator(seed, "critic data"))
         if LEARNED in dynamics:
             parts[LEARNED] = self._fit_model(data, seeding.torch_generator(seed, "model"))
         exact = QuadraticCritic(self.problem, self.gain)
         return Parts(
             task=self.task,
             policy=self.policy(),
-            critic=self._fit_critic(data, seeding.torch_generator(seed, "critic")),
+            critic=self._fit_critic(more if s.critic_transitions else data, seeding.torch_generator(seed, "critic")),
             true_critic=lambda size, generator: exact,
             dynamics=parts,
             start=self.start,
             alpha=0.0,
-            gamma=self.settings.gamma,
+            gamma=s.gamma,
             closed_form=self.closed_form(),
         )
 
@@ -183,9 +187,9 @@ class Study:
         )
 
     @torch.no_grad()
-    def _collect(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """`transitions` of the policy, each from a state of its stationary distribution: obs, action, next obs."""
-        count, policy, truth = self.settings.transitions, self.policy(), self.truth()
+    def _collect(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """obs, action, next obs: `count` transitions of the policy from states of its stationary distribution."""
+        policy, truth = self.policy(), self.truth()
         obs = self.start(count, generator)
         noise = torch.randn(count, policy.action_size, generator=generator, dtype=torch.float64)
         action, _ = policy.sample(obs, noise)

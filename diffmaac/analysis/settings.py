@@ -8,7 +8,7 @@ from diffmaac.settings.schema import MOST_ROWS, MOST_STEPS
 
 GRADIENTS = ("implicit", "unrolled", "finite_difference")
 """How a step of MuJoCo can be differentiated, see `diffmaac.DifferentiablePhysics`."""
-OF_A_TASK = ("seeds", "gamma", "process_std", "transitions", "caution", "critic_updates")
+OF_A_TASK = ("seeds", "gamma", "process_std", "transitions", "caution", "critic_transitions", "critic_updates")
 OF_A_RUN = ("samples", "chunk", "rollout")
 """Settings of `gradient-error` that only one of its two kinds of measurement has."""
 
@@ -60,10 +60,11 @@ class GradientErrorSettings:
     seeds: int = setting(8, "env=: how many times model and critic are trained", 1, 10_000)
     gamma: float = setting(0.9, "env=: discount", 0.1, 0.999)
     process_std: float = setting(0.05, "env=: standard deviation of the noise that a step adds", 0.0)
-    transitions: int = setting(1000, "env=: real transitions that model and critic learn from", 100, 10**7)
+    transitions: int = setting(1000, "env=: real transitions that model and critic learn from", 20, 10**7)
     caution: float = setting(
         0.1, "env=: the policy is optimal for a control cost so many times the task's: above 1 slow, below quick", 1e-6
     )
+    critic_transitions: int = setting(0, "env=: other transitions for the critic; 0: those of the model", 0, 10**7)
     critic_updates: int = setting(2000, "env=: gradient steps that the critic learns for", 1, 10**6)
     samples: int = setting(
         4096, "a run: trajectories for each gradient, at most; but no fewer than eight chunks", 1, 10**9

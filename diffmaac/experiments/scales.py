@@ -42,11 +42,17 @@ FURTHER_ABLATIONS = {
 
 
 REGIMES: dict[str, GradientErrorKeywords] = {
-    "slow": {"caution": 10.0, "transitions": 100, "horizons": [0, 1, 2, 4, 8, 16, 32, 64, 128]},
+    "slow": {
+        "caution": 10.0,
+        "transitions": 30,
+        "critic_transitions": 3000,
+        "critic_updates": 4000,
+        "horizons": [0, 1, 2, 4, 8, 16, 32, 64, 128],
+    },
     "fast": {},
 }
-"""Figure 3's policies. From little data about a slow one, which the model's errors follow for long, the error of the
-learned gradient first falls with H and then rises, as in the paper; a fast one settles before they add up."""
+"""Figure 3's policies. About a slow one a model of little data makes errors that add up for long: the error of its
+gradient falls with H, as the critic's part does, and then rises, as in the paper. A fast one settles before they do."""
 
 
 @dataclass(frozen=True)
