@@ -29,6 +29,23 @@ def as_function(kind: type[_AutogradFunction[Arguments, Result]]) -> Callable[Ar
     return kind.apply
 
 
+@runtime_checkable
+class _FunctionWithContext(Protocol[Arguments, ResultOut]):
+    @staticmethod
+    def forward(*args: Arguments.args, **kwargs: Arguments.kwargs) -> ResultOut: ...
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any: ...
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def with_context(kind: type[_FunctionWithContext[Arguments, Result]]) -> Callable[Arguments, Result]:
+    """`as_function` for one whose `forward` takes no context, as `torch.func` wants it."""
+    return kind.apply
+
+
 def vector_norm(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """`torch.linalg.vector_norm`: the Euclidean norm."""
     return torch.linalg.vector_norm(x, dim=dim, keepdim=keepdim)

@@ -162,3 +162,17 @@ def test_divergence_names_the_sample_and_the_time_step(
 def test_importing_diffmaac_loads_no_jax() -> None:
     code = "import sys, diffmaac as d; assert 'jax' not in sys.modules; d.DifferentiablePhysics; sys.modules['jax']"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_gradient_changes_no_value(implicit: DifferentiablePhysics) -> None:
+    with torch.no_grad():
+        without = implicit(*inputs())
+    for one, other in zip(implicit(*inputs()), without, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["implicit", "differenced"])
+def test_a_gradient_that_arrives_not_finite_is_named(name: str, request: pytest.FixtureRequest) -> None:
+    qpos, _ = request.getfixturevalue(name)(*inputs())
+    with pytest.raises(DivergenceError, match="arrives at the step's result is not finite in row 3 of 8"):
+        (qpos[3] * torch.inf * 0).sum().backward()
