@@ -14,7 +14,6 @@ from diffmaac import MujocoSystem, get_task
 from diffmaac.analysis import physics_check
 from diffmaac.analysis.physics_check import (
     Allowed,
-    approximate_pairs,
     check_gradient,
     differences,
     policy_controls,
@@ -105,14 +104,6 @@ def test_shortfall_of_a_solver_that_stops_early() -> None:
     model.opt.solver, model.opt.iterations, model.opt.tolerance = mujoco.mjtSolver.mjSOL_PGS, 1, 1e-8
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
     assert shortfall(model, 1, states) > 1e-9
-
-
-def test_approximate_pairs_are_named() -> None:
-    text = BALL.replace('type="sphere" size="0.1"', 'type="{}" size="0.1 0.1 0.1"')
-    assert approximate_pairs(mujoco.MjModel.from_xml_string(text.format("box"))) == []
-    assert approximate_pairs(mujoco.MjModel.from_xml_string(text.format("ellipsoid"))) == ["plane and ellipsoid"]
-    untouchable = text.format("ellipsoid").replace("<geom ", '<geom contype="0" conaffinity="0" ')
-    assert approximate_pairs(mujoco.MjModel.from_xml_string(untouchable)) == []
 
 
 def test_command(tmp_path: Path, capsys, monkeypatch) -> None:

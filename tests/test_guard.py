@@ -5,26 +5,20 @@ import numpy as np
 import pytest
 import torch
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
+from support.zoo import ABSENT
 
 from diffmaac import DifferentiablePhysics, DivergenceError
 from diffmaac.physics import Engine, UnsupportedModel, compiled, step
-from diffmaac.physics.guard import Guard
+from diffmaac.physics.guard import FLOOR, Guard
 from diffmaac.physics.names import state_names
 
 BALL = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
   <body><joint name="lift" type="slide" axis="0 0 1"/><geom type="sphere" size="0.1"/></body></worldbody></mujoco>"""
-INSIDE = """<mujoco><option timestep="0.002"/><worldbody>
-  <geom name="barrel" type="cylinder" size=".2 .3" quat="1 1 0 0" contype="0" conaffinity="0"/>
-  <site name="start" pos="-.15 0 .5"/><site name="inner" pos="0 0 -.1"/>
-  <body pos=".1 0 -.4"><joint name="slide" type="slide" axis="1 0 0"/><geom size=".03" contype="0" conaffinity="0"/>
-    <site name="end"/></body></worldbody>
-  <tendon><spatial name="cord" stiffness="100" springlength="0"><site site="start"/>
-    <geom geom="barrel" sidesite="inner"/><site site="end"/></spatial></tendon></mujoco>"""
 
 
 def unchecked(monkeypatch: pytest.MonkeyPatch, text: str) -> DifferentiablePhysics:
     """The implicit gradient of a model that the check of its fields would refuse."""
-    monkeypatch.setattr(step, "_check", lambda *arguments: None)
+    monkeypatch.setattr(step, "check_supported", lambda model: None)
     return DifferentiablePhysics(mujoco.MjModel.from_xml_string(text), 1, "implicit")
 
 
@@ -58,7 +52,7 @@ def test_the_guard_looks_first_and_now_and_then(monkeypatch: pytest.MonkeyPatch)
 def test_a_gradient_that_is_not_finite_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tendon wrapped inside a cylinder: MJX differentiates the square root of nothing."""
     with pytest.raises(DivergenceError, match="gradient of the step with respect to qpos is not finite in row 0 of 4"):
-        pull_back(unchecked(monkeypatch, INSIDE))
+        pull_back(unchecked(monkeypatch, ABSENT["wrap inside"][0]))
 
 
 def ball(dtype: type[np.floating], height: float) -> tuple[Guard, Engine, tuple[np.ndarray, ...]]:
@@ -85,7 +79,7 @@ def test_beyond_rounding_it_may_not(dtype: type[np.floating], height: float) -> 
     guard, engine, inputs = ball(dtype, height)
     values = engine.step(*inputs)
     guard.check(inputs, values)
-    values[1][2] += 1e4 * np.finfo(dtype).eps
+    values[1][2] += 100 * FLOOR[np.dtype(dtype)]
     with pytest.raises(UnsupportedModel, match="qvel of joint 'lift' in row 2 of 3"):
         guard.check(inputs, values)
     values[1][2] = np.nan

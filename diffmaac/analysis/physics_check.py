@@ -22,7 +22,6 @@ from diffmaac.differentiable import DifferentiablePhysics
 from diffmaac.errors import TaskError
 from diffmaac.physics import AbstractGradient, CentralDifferences, Engine
 from diffmaac.physics.cache import empty_compilation_cache, forget_programs
-from diffmaac.physics.contact import BOX, CAPSULE, CYLINDER, PLANE, SPHERE
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.system import MujocoSystem
 
@@ -39,12 +38,6 @@ SPACING, EPISODE, START_NOISE, SEARCH = 3, 100, 0.05, 20
 times more states are looked at, at most, to find enough in contact."""
 REPEATS = 5
 """Timed calls, of which the median counts."""
-EXACT_PAIRS = {
-    *((PLANE, other) for other in (SPHERE, CAPSULE, CYLINDER, BOX)),
-    *((SPHERE, other) for other in (SPHERE, CAPSULE)),
-    *((CAPSULE, other) for other in (CAPSULE, CYLINDER)),
-}
-"""Pairs of geom types whose contacts are the C engine's, here or in MJX."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,29 +253,7 @@ def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
             f" iterations) the C engine stops up to {gap:.1e} short of its constraint problem's optimum; the errors"
             " here are against the optimum."
         )
-    if pairs := approximate_pairs(model):
-        lines.append(
-            f"MJX finds contacts between {', '.join(pairs)} by another algorithm than the C engine: where they touch,"
-            " both the step and its gradient are approximate. Spheres, capsules, and boxes on planes are exact."
-        )
     return lines
-
-
-def approximate_pairs(model: mujoco.MjModel) -> list[str]:
-    """The pairs of geom types that can touch in `model` and whose contacts MJX finds otherwise than the C engine."""
-    kinds = [mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in range(mujoco.mjtGeom.mjNGEOMTYPES)]
-    pairs: set[str] = set()
-    for one in range(model.ngeom):
-        for other in range(one):
-            bodies = model.geom_bodyid[[one, other]]
-            masks = (model.geom_contype[one] & model.geom_conaffinity[other]) | (
-                model.geom_contype[other] & model.geom_conaffinity[one]
-            )
-            if masks and len(set(model.body_weldid[bodies])) == 2:
-                pair = tuple(sorted((int(model.geom_type[one]), int(model.geom_type[other]))))
-                if pair not in EXACT_PAIRS:
-                    pairs.add(" and ".join(kinds[kind] for kind in pair))
-    return sorted(pairs)
 
 
 def _first_call(
