@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from diffmaac.typed import with_context
+from diffmaac.typed import is_grads_batched, with_context
 
 Tensors: TypeAlias = tuple[Tensor, ...]
 
@@ -59,7 +59,7 @@ class _Value(torch.autograd.Function):
         return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> None:
+    def jvp(ctx: Any, *tangents: Tensor | None) -> None:
         raise RuntimeError(
             "A step of MuJoCo was differentiated in forward mode (jvp, jacfwd), which it does not have. Take reverse"
             " mode: torch.func.vjp or jacrev, torch.autograd.grad."
@@ -75,6 +75,11 @@ class _PullBack(torch.autograd.Function):
 
     @staticmethod
     def forward(function: AbstractRowFunction, *inputs_and_cotangents: Tensor) -> Tensors:
+        if is_grads_batched(inputs_and_cotangents):
+            raise RuntimeError(
+                "A step of MuJoCo was differentiated with is_grads_batched=True (or vectorize=True), which it does not"
+                " take. Use torch.func.jacrev, or torch.func.vmap over torch.func.vjp, which it does."
+            )
         return function.pull_back(*inputs_and_cotangents)
 
     @staticmethod

@@ -1,7 +1,9 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
+import copy
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import mujoco
@@ -12,6 +14,8 @@ from torch import Tensor
 from diffmaac import autograd, bridge, physics
 from diffmaac.errors import DivergenceError, unknown
 from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
+from diffmaac.system import parse_mjcf
+from diffmaac.typed import is_transformed, uncompiled
 
 _LOGGER = logging.getLogger(__name__)
 INPUTS = ("qpos", "qvel", "act", "ctrl")
@@ -41,7 +45,8 @@ class DifferentiablePhysics:
     and then. On other devices, and for what changes the physics, MJX steps. torch's number of threads holds for all.
 
     Args:
-        model: any MJCF that MuJoCo loads. Copied: later changes have no effect.
+        model: any that MuJoCo loads: an MjModel, an MjSpec, or an MJCF, its path or its text. Copied: later changes
+            have no effect.
         frame_skip: time steps in one call.
         gradient: "implicit" (exact, compiled by JAX), "unrolled", "finite_difference" (the C engine, compiles nothing),
             an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
@@ -58,12 +63,14 @@ class DifferentiablePhysics:
 
     def __init__(
         self,
-        model: mujoco.MjModel,
+        model: mujoco.MjModel | mujoco.MjSpec | str | Path,
         frame_skip: int = 1,
         gradient: str | AbstractGradient = "auto",
         remat: bool = False,
     ):
+        model = _compiled_model(model)
         self.gradient = _choose(model, frame_skip, gradient)
+        self._arguments = (model, frame_skip, self.gradient, remat)
         self._widths = {"qpos": model.nq, "qvel": model.nv, "act": model.na, "ctrl": model.nu}
         threads = torch.get_num_threads()
         self._engine = physics.Engine(model, frame_skip, threads)
@@ -81,24 +88,52 @@ class DifferentiablePhysics:
             self._on_host = autograd.to_torch(_Step(self._engine, compiled))
             self._in_jax = bridge.to_torch(step, devices, remat, options, _check_gradients)
 
+    def __reduce__(self) -> tuple[type["DifferentiablePhysics"], tuple[object, ...]]:
+        """For copy and pickle: it is built again, and what is compiled for it compiled again or read from the cache."""
+        return DifferentiablePhysics, self._arguments
+
     def __repr__(self) -> str:
         widths = ", ".join(f"{name}: {width}" for name, width in self._widths.items())
         return f"DifferentiablePhysics({widths}, frame_skip={self._engine.frame_skip}, gradient={self.gradient})"
 
-    def __call__(self, qpos: Tensor, qvel: Tensor, ctrl: Tensor, act: Tensor | None = None) -> tuple[Tensor, ...]:
-        """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given."""
-        with_act = act is not None
-        act = act if act is not None else qpos.new_zeros((*qpos.shape[:1], 0))
-        inputs = {"qpos": qpos, "qvel": qvel, "act": act, "ctrl": ctrl}
+    def __call__(
+        self,
+        qpos: Tensor | np.ndarray,
+        qvel: Tensor | np.ndarray,
+        ctrl: Tensor | np.ndarray,
+        act: Tensor | np.ndarray | None = None,
+    ) -> tuple[Tensor, ...]:
+        """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given.
+
+        NumPy's arrays are taken for tensors. `torch.func`'s vjp, grad, jacrev and vmap may stand around a step that the
+        C engine makes; forward mode and second derivatives raise RuntimeError.
+        """
+        if torch.compiler.is_compiling():
+            # There is nothing in it that torch could compile: the graph breaks here, without a warning.
+            return uncompiled(self._call)(qpos, qvel, act, ctrl)
+        return self._call(qpos, qvel, act, ctrl)
+
+    def _call(self, *given: Tensor | np.ndarray | None) -> tuple[Tensor, ...]:
+        named = dict(zip(INPUTS, given, strict=True))
+        with_act = named["act"] is not None
+        if not with_act:
+            qpos = _tensor("qpos", named["qpos"])
+            named["act"] = qpos.new_zeros((*qpos.shape[:1], 0))
+        inputs = {name: _tensor(name, x) for name, x in named.items()}
         self._check(inputs)
-        outputs = self._advance(tuple(inputs.values()))
-        qpos, qvel, act = outputs
+        qpos, qvel, act = self._advance(tuple(inputs.values()))
         return (qpos, qvel, act) if with_act else (qpos, qvel)
 
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         by_engine = inputs[0].device.type == "cpu" and not self.gradient.changes_physics
         if by_engine or isinstance(self.gradient, FiniteDifference):
             return self._on_host(*inputs)
+        if is_transformed(inputs):
+            raise RuntimeError(
+                "torch.func (vmap, grad, jacrev) cannot pass through a step that MJX makes: on other devices than CPUs,"
+                " and with UnrolledGradient. Use torch.autograd.grad, or another gradient on a CPU."
+            )
+        physics.check_process()
         _check_inputs(inputs)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         self._announce(len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted)
@@ -188,6 +223,27 @@ def _not_finite(x: Tensor) -> int | None:
     """The first row with a number that is not finite."""
     finite = torch.isfinite(x)
     return None if finite.all() else int((~finite).any(1).nonzero()[0])
+
+
+def _compiled_model(model: object) -> mujoco.MjModel:
+    """A copy of a model, or what its MJCF or its specification compiles to."""
+    if isinstance(model, mujoco.MjModel):
+        return copy.copy(model)
+    if isinstance(model, mujoco.MjSpec):
+        return model.compile()
+    if isinstance(model, (str, Path)):
+        return parse_mjcf(model)
+    raise ValueError(
+        f"model is a {type(model).__name__}; expected a mujoco.MjModel or MjSpec, or an MJCF: its path, or its text."
+    )
+
+
+def _tensor(name: str, x: object) -> Tensor:
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(x if x.flags.writeable else x.copy())
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
+    return x
 
 
 def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:

@@ -129,3 +129,18 @@ def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
 def test_command_on_a_run(swung: Path, capsys) -> None:
     code, table, _ = run("check-gradients", f"run={swung}", "states=4", "gradient=finite_difference", capsys=capsys)
     assert code == 0 and str(swung) in table
+
+
+UNSTABLE = """<mujoco><option timestep=".05"/><worldbody><body><joint name="j" type="slide" stiffness="1e7"/>
+  <geom size=".1" mass=".01"/></body></worldbody><actuator><motor joint="j"/></actuator></mujoco>"""
+
+
+def test_a_model_that_blows_up_is_called_unstable(tmp_path: Path, capsys, monkeypatch) -> None:
+    """And MuJoCo's own log is not left in the user's folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("unstable.xml").write_text(UNSTABLE)
+    _, table, _ = run("check-gradients", "model=unstable.xml", "states=4", "gradient=finite_difference", capsys=capsys)
+    assert "The model is unstable" in table and "control steps diverged" in table
+    assert [path.name for path in tmp_path.iterdir()] == ["unstable.xml"]
+    stable = mujoco.MjModel.from_xml_string(UNSTABLE.replace("1e7", "1"))
+    assert visited_states(stable, 1, 4).blown_up == 0

@@ -9,9 +9,10 @@ import mujoco
 import numpy as np
 from jax.typing import ArrayLike
 
-from diffmaac.physics.announce import announced
+from diffmaac.physics.announcing import announced
 from diffmaac.physics.gradient import BatchedControlStep
 from diffmaac.physics.guard import Guard
+from diffmaac.physics.host import check_process
 from diffmaac.physics.typed import pull_back_program
 
 Options: TypeAlias = dict[str, bool | int]
@@ -60,8 +61,10 @@ class CompiledGradient:
     def pull_back(self, *inputs_and_cotangents: ArrayLike) -> tuple[np.ndarray, ...]:
         """(qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four.
 
-        Raises UnsupportedModel where the program's states after the step are not the engine's.
+        Raises UnsupportedModel where the program's states after the step are not the engine's, and DiffmaacError in a
+        process that was forked after JAX had run.
         """
+        check_process()
         arrays = tuple(np.asarray(x) for x in inputs_and_cotangents)
         inputs, dtype = arrays[:4], arrays[0].dtype
         calls = self._calls.get((len(inputs[0]), dtype), 0)

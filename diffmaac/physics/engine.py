@@ -1,6 +1,7 @@
 """Batches of control steps in the MuJoCo C engine, over threads. No JAX, no gradients."""
 
 import copy
+import os
 from typing import TypeAlias
 
 import mujoco
@@ -8,6 +9,7 @@ import mujoco.rollout
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.errors import DiffmaacError
 from diffmaac.mujoco_warnings import log_warnings
 from diffmaac.physics.names import part
 from diffmaac.physics.unsupported import UnsupportedModel
@@ -57,6 +59,7 @@ class Engine:
         self.frame_skip = frame_skip
         self._data = [mujoco.MjData(self.model) for _ in range(threads)]
         self._rest = _full_state(self.model, self._data[0])[1 + model.nq + model.nv + model.na :]
+        self._process = os.getpid()
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def step(
@@ -72,6 +75,7 @@ class Engine:
 
     def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
         """The states after every time step: (batch, frame_skip, width) each."""
+        self._check_process()
         nq, nv = self.model.nq, self.model.nv
         if len(qpos) == 0:  # of no states `mujoco.rollout` makes an invalid access to memory
             return tuple(np.zeros((0, self.frame_skip, width)) for width in (nq, nv, self.model.na))  # pyright: ignore
@@ -83,6 +87,14 @@ class Engine:
         states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
         after = np.asarray(states)[..., 1:]
         return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv : nq + nv + self.model.na]
+
+    def _check_process(self) -> None:
+        """Raises where a fork has left the threads behind, without which the pool would wait for ever."""
+        if len(self._data) > 1 and os.getpid() != self._process:
+            raise DiffmaacError(
+                "This process was forked after the physics had been built, whose threads it has not. Start it by"
+                " multiprocessing.get_context('spawn'), or build the physics in the child."
+            )
 
 
 def _check_state(model: mujoco.MjModel) -> None:

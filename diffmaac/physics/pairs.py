@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import mujoco
 import numpy as np
 
-from diffmaac.physics.contact import BOX, CAPSULE, CYLINDER, PLANE, SPHERE
+from diffmaac.physics.contact import BOX, CAPSULE, CYLINDER, ELLIPSOID, PLANE, SPHERE
 
 EXACT_PAIRS = {
-    *((PLANE, other) for other in (SPHERE, CAPSULE, CYLINDER, BOX)),
+    *((PLANE, other) for other in (SPHERE, CAPSULE, ELLIPSOID, CYLINDER, BOX)),
     *((SPHERE, other) for other in (SPHERE, CAPSULE)),
     *((CAPSULE, other) for other in (CAPSULE, CYLINDER)),
 }

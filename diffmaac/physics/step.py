@@ -16,6 +16,7 @@ from diffmaac.physics.contact import collide, correct_contacts
 from diffmaac.physics.elimination import solve as solve_linear
 from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
+from diffmaac.physics.host import check_process
 from diffmaac.physics.integrator import Carry, Stage, euler, implicit_fast, one_stage, rk4
 from diffmaac.physics.rotation import rotating_joints, rotational_springs
 from diffmaac.physics.supported import check_supported
@@ -113,6 +114,7 @@ def _prepared(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 def _load(model: mujoco.MjModel, dtype: type[np.floating]) -> tuple[mjx.Model, mjx.Data]:
+    check_process()
     model = copy.copy(model)
     model.jnt_stiffness[rotating_joints(model)[0]] = 0.0  # `rotational_springs` has them
     # Outside of any trace, even where the caller is inside one: these are constants.

@@ -64,6 +64,7 @@ class mjtGeom(_Enum):
     mjGEOM_PLANE: ClassVar[mjtGeom]
     mjGEOM_SPHERE: ClassVar[mjtGeom]
     mjGEOM_CAPSULE: ClassVar[mjtGeom]
+    mjGEOM_ELLIPSOID: ClassVar[mjtGeom]
     mjGEOM_CYLINDER: ClassVar[mjtGeom]
     mjGEOM_BOX: ClassVar[mjtGeom]
     mjNGEOMTYPES: ClassVar[mjtGeom]
@@ -130,6 +131,11 @@ class MjVisual:
         offsamples: int
 
     quality: Quality
+
+class MjSpec:
+    @staticmethod
+    def from_string(xml: str) -> MjSpec: ...
+    def compile(self) -> MjModel: ...
 
 class MjModel:
     nq: int
