@@ -6,7 +6,7 @@ Memory is shared through DLPack in both directions. Nothing here knows what the 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,10 @@ import torch
 from jax import Array
 from torch import Tensor
 
+from diffmaac.autograd import SECOND_DERIVATIVE
 from diffmaac.typed import as_function
+
+Check: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], None]
 
 _DTYPES = {torch.float32: jnp.float32, torch.float64: jnp.float64}
 
@@ -25,6 +28,7 @@ def to_torch(
     devices: Sequence[jax.Device] = (),
     remat: bool = False,
     compiler_options: Mapping[str, str | bool | int] | None = None,
+    check: Check | None = None,
 ) -> Callable[..., tuple[Tensor, ...]]:
     """The torch function with the values and the vector-Jacobian products of `function`.
 
@@ -43,6 +47,7 @@ def to_torch(
             divide by their number run on one. Splitting copies inputs and outputs, which are small where it pays.
         remat: keep the inputs in place of the residuals, and run the function again in the backward pass.
         compiler_options: XLA's, as in `jax.jit`.
+        check: is called with the gradients and the cotangents of each backward pass, and may raise.
     """
     jit = functools.partial(jax.jit, compiler_options=dict(compiler_options or {}))
     whole = _Program.compile(function, jit, remat)
@@ -52,7 +57,7 @@ def to_torch(
         check_inputs(inputs)
         program = split if _divisible(inputs, len(devices)) else whole
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
-            return _bridge(program, *inputs)
+            return _bridge(program, check, *inputs)
         with jax.enable_x64(inputs[0].dtype == torch.float64):
             return _to_torch(program.value(*_to_jax(inputs, program.placement)), inputs)
 
@@ -97,11 +102,11 @@ class _Program:
 
 class _Bridge(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, program: _Program, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, program: _Program, check: Check | None, *inputs: Tensor) -> tuple[Tensor, ...]:
         with jax.enable_x64(inputs[0].dtype == torch.float64):
             values, ctx.pullback = program.value_and_pullback(*_to_jax(inputs, program.placement))
             outputs = _to_torch(values, inputs)
-        ctx.program = program
+        ctx.program, ctx.check = program, check
         # The residuals may share memory with both: saving them makes torch notice changes in place.
         ctx.save_for_backward(*inputs, *outputs)
         return outputs
@@ -112,9 +117,11 @@ class _Bridge(torch.autograd.Function):
         with jax.enable_x64(cotangents[0].dtype == torch.float64):
             arrays = _to_jax(cotangents, program.placement)
             gradients = _to_torch(program.pull_back(ctx.pullback, arrays), cotangents)
+        if ctx.check is not None:
+            ctx.check(gradients, cotangents)
         gradients = once_differentiable(gradients, (*saved, *cotangents))
-        wanted = ctx.needs_input_grad[1:]
-        return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
+        wanted = ctx.needs_input_grad[2:]
+        return None, None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
 
 
 _bridge = as_function(_Bridge)
@@ -142,10 +149,7 @@ class _OnceDifferentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        raise RuntimeError(
-            "A gradient that came from JAX or MuJoCo was differentiated again; only first derivatives are supported."
-            " Take the second derivative in JAX, or detach the gradient."
-        )
+        raise RuntimeError(SECOND_DERIVATIVE)
 
 
 def check_inputs(inputs: Sequence[Tensor]) -> None:

@@ -1,21 +1,24 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
-import functools
+import copy
 import logging
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac import bridge, physics
+from diffmaac import autograd, bridge, physics
 from diffmaac.errors import DivergenceError, unknown
 from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
-from diffmaac.typed import as_function
+from diffmaac.system import parse_mjcf
+from diffmaac.typed import is_transformed, uncompiled
 
 _LOGGER = logging.getLogger(__name__)
+INPUTS = ("qpos", "qvel", "act", "ctrl")
 GRADIENTS = ("auto", "implicit", "unrolled", "finite_difference")
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
@@ -37,86 +40,113 @@ class DifferentiablePhysics:
     quaternion, and turning the body by d [rad] in its own frame moves the quaternion q by q (0, d/2). A second
     derivative raises.
 
-    On CPU tensors that need no gradient the C engine steps, which is faster and equal to rounding; otherwise MJX,
-    compiled on first use for each batch size and dtype. torch's number of threads holds for both.
+    On a CPU the C engine steps, whether a gradient is asked or not. The implicit gradient is MJX's at that state,
+    compiled on first use for each batch size and dtype; its own step is compared with the engine's on first use and now
+    and then. On other devices, and for what changes the physics, MJX steps. torch's number of threads holds for all.
 
     Args:
-        model: any MJCF that MuJoCo loads. Copied: later changes have no effect.
+        model: any that MuJoCo loads: an MjModel, an MjSpec, or an MJCF, its path or its text. Copied: later changes
+            have no effect.
         frame_skip: time steps in one call.
         gradient: "implicit" (exact, compiled by JAX), "unrolled", "finite_difference" (the C engine, compiles nothing),
             an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
             cannot load, else the implicit gradient. The attribute `gradient` tells which it is.
-        remat: keep only the inputs between forward and backward pass, and compute the step again in the latter.
+        remat: keep only the inputs between forward and backward pass, and compute the step again in the latter. Where
+            the C engine steps, it is so anyway.
 
     Raises:
         ValueError: the model, the gradient or, when called, an input's shape, dtype or device cannot be used.
+        UnsupportedModel: in the backward pass, MJX's step is not the C engine's; names row, coordinate and size.
         DivergenceError: when called, an input is not finite, or a state is no longer finite after the step; names its
-            row and the time step.
+            row and the time step. In the backward pass: a gradient is not finite.
     """
 
     def __init__(
         self,
-        model: mujoco.MjModel,
+        model: mujoco.MjModel | mujoco.MjSpec | str | Path,
         frame_skip: int = 1,
         gradient: str | AbstractGradient = "auto",
         remat: bool = False,
     ):
+        model = _compiled_model(model)
         self.gradient = _choose(model, frame_skip, gradient)
+        self._arguments = (model, frame_skip, self.gradient, remat)
         self._widths = {"qpos": model.nq, "qvel": model.nv, "act": model.na, "ctrl": model.nu}
         threads = torch.get_num_threads()
         self._engine = physics.Engine(model, frame_skip, threads)
         self._seen: set[tuple] = set()
         if isinstance(self.gradient, FiniteDifference):
             differences = physics.CentralDifferences(model, frame_skip, self.gradient.eps, threads)
-            self._step = functools.partial(as_function(_DifferencedStep), differences)
+            self._on_host = autograd.to_torch(_Step(self._engine, differences))
         else:
             physics.enable_compilation_cache()
             # XLA runs these small operations on one core: torch's threads say whether others are to be used.
             devices = physics.host_devices() if threads > 1 else ()
             step = physics.batched_control_step(model, frame_skip, self.gradient)
-            self._step = bridge.to_torch(step, devices, remat, physics.compiler_options())
+            options = physics.compiler_options()
+            compiled = physics.CompiledGradient(model, frame_skip, step, devices, options)
+            self._on_host = autograd.to_torch(_Step(self._engine, compiled))
+            self._in_jax = bridge.to_torch(step, devices, remat, options, _check_gradients)
+
+    def __reduce__(self) -> tuple[type["DifferentiablePhysics"], tuple[object, ...]]:
+        """For copy and pickle: it is built again, and what is compiled for it compiled again or read from the cache."""
+        return DifferentiablePhysics, self._arguments
 
     def __repr__(self) -> str:
         widths = ", ".join(f"{name}: {width}" for name, width in self._widths.items())
         return f"DifferentiablePhysics({widths}, frame_skip={self._engine.frame_skip}, gradient={self.gradient})"
 
-    def __call__(self, qpos: Tensor, qvel: Tensor, ctrl: Tensor, act: Tensor | None = None) -> tuple[Tensor, ...]:
-        """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given."""
-        with_act = act is not None
-        act = act if act is not None else qpos.new_zeros((*qpos.shape[:1], 0))
-        inputs = {"qpos": qpos, "qvel": qvel, "act": act, "ctrl": ctrl}
+    def __call__(
+        self,
+        qpos: Tensor | np.ndarray,
+        qvel: Tensor | np.ndarray,
+        ctrl: Tensor | np.ndarray,
+        act: Tensor | np.ndarray | None = None,
+    ) -> tuple[Tensor, ...]:
+        """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given.
+
+        NumPy's arrays are taken for tensors. `torch.func`'s vjp, grad, jacrev and vmap may stand around a step that the
+        C engine makes; forward mode and second derivatives raise RuntimeError.
+        """
+        if torch.compiler.is_compiling():
+            # There is nothing in it that torch could compile: the graph breaks here, without a warning.
+            return uncompiled(self._call)(qpos, qvel, act, ctrl)
+        return self._call(qpos, qvel, act, ctrl)
+
+    def _call(self, *given: Tensor | np.ndarray | None) -> tuple[Tensor, ...]:
+        named = dict(zip(INPUTS, given, strict=True))
+        with_act = named["act"] is not None
+        if not with_act:
+            qpos = _tensor("qpos", named["qpos"])
+            named["act"] = qpos.new_zeros((*qpos.shape[:1], 0))
+        inputs = {name: _tensor(name, x) for name, x in named.items()}
         self._check(inputs)
-        outputs = self._advance(tuple(inputs.values()))
-        if not all(torch.isfinite(x).all() for x in outputs):
-            raise DivergenceError(self._describe_divergence(inputs, outputs))
-        qpos, qvel, act = outputs
+        qpos, qvel, act = self._advance(tuple(inputs.values()))
         return (qpos, qvel, act) if with_act else (qpos, qvel)
 
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        by_engine = inputs[0].device.type == "cpu" and not self.gradient.changes_physics
+        if by_engine or isinstance(self.gradient, FiniteDifference):
+            return self._on_host(*inputs)
+        if is_transformed(inputs):
+            raise RuntimeError(
+                "torch.func (vmap, grad, jacrev) cannot pass through a step that MJX makes: on other devices than CPUs,"
+                " and with UnrolledGradient. Use torch.autograd.grad, or another gradient on a CPU."
+            )
+        physics.check_process()
+        _check_inputs(inputs)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-        on_cpu = inputs[0].device.type == "cpu"
-        if isinstance(self.gradient, FiniteDifference):
-            return self._step(*inputs)
-        if not wanted and on_cpu and not self.gradient.changes_physics:
-            return _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
         self._announce(len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted)
-        return self._step(*inputs)
+        outputs = self._in_jax(*inputs)
+        _check_outputs(self._engine, inputs, outputs)
+        return outputs
 
     def _announce(self, batch: int, dtype: torch.dtype, device: torch.device, with_gradient: bool) -> None:
         program = (batch, dtype, device, with_gradient)
-        if program in self._seen:
-            return
-        self._seen.add(program)
-        what = "MuJoCo's step and its gradient" if with_gradient else "MuJoCo's step"
-        directory = physics.persistent_cache()
-        lasting = f"; the program is kept in {directory}, so the next start takes a few" if directory else ""
-        _LOGGER.info(
-            "compiling %s for batches of %d in %s, some ten seconds to a minute%s",
-            what,
-            batch,
-            str(dtype).removeprefix("torch."),
-            lasting,
-        )
+        if program not in self._seen:
+            self._seen.add(program)
+            what = "MuJoCo's step and its gradient" if with_gradient else "MuJoCo's step"
+            physics.announce(self._engine.model, what, batch, str(dtype).removeprefix("torch."))
 
     def _check(self, inputs: dict[str, Tensor]) -> None:
         batch = inputs["qpos"].shape[0] if inputs["qpos"].ndim else 0
@@ -127,37 +157,93 @@ class DifferentiablePhysics:
                     f"{name} has the shape {tuple(x.shape)}; expected {(batch, self._widths[name])}, batch first.{hint}"
                 )
         bridge.check_inputs(tuple(inputs.values()))
-        for name, x in inputs.items():
-            if not torch.isfinite(x).all():
-                row = int((~torch.isfinite(x)).any(1).nonzero()[0])
-                raise DivergenceError(f"{name} is not finite in row {row} of {batch}. Look at what produced it.")
 
-    def _describe_divergence(self, inputs: dict[str, Tensor], outputs: tuple[Tensor, ...]) -> str:
-        finite = torch.stack([torch.isfinite(x).all(1) for x in outputs]).all(0)
-        row = int((~finite).nonzero()[0])
-        states = self._engine.trajectory(*_arrays([x[row : row + 1] for x in inputs.values()]))
-        bad = np.flatnonzero(~np.isfinite(np.concatenate(states, axis=2)[0]).all(1))
-        where = f"at time step {bad[0] + 1} of {len(states[0][0])}" if len(bad) else "in MJX, but not in the C engine"
-        return (
-            f"the simulation of sample {row} of {len(finite)} diverged {where}. Try a smaller timestep in the"
-            " MJCF, stronger damping, a smaller control, or a shorter horizon."
+
+@runtime_checkable
+class _PullBack(Protocol):
+    def pull_back(self, *inputs_and_cotangents: np.ndarray) -> tuple[np.ndarray, ...]: ...
+
+
+class _Step(autograd.AbstractRowFunction):
+    """The C engine's step with the vector-Jacobian product of `gradient`, on tensors; names what is not finite."""
+
+    def __init__(self, engine: physics.Engine, gradient: _PullBack):
+        self._engine = engine
+        self._gradient = gradient
+
+    def value(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        _check_inputs(inputs)
+        outputs = _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
+        _check_outputs(self._engine, inputs, outputs)
+        return outputs
+
+    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        inputs, cotangents = inputs_and_cotangents[:4], inputs_and_cotangents[4:]
+        gradients = _tensors(self._gradient.pull_back(*_arrays(inputs_and_cotangents)), inputs[0])
+        _check_gradients(gradients, cotangents)
+        return gradients
+
+
+def _check_inputs(inputs: Sequence[Tensor]) -> None:
+    for name, x in zip(INPUTS, inputs, strict=True):
+        if (row := _not_finite(x)) is not None:
+            raise DivergenceError(f"{name} is not finite in row {row} of {len(x)}. Look at what produced it.")
+
+
+def _check_outputs(engine: physics.Engine, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    row = _not_finite(torch.cat(list(outputs), 1))
+    if row is None:
+        return
+    states = engine.trajectory(*_arrays([x[row : row + 1] for x in inputs]))
+    bad = np.flatnonzero(~np.isfinite(np.concatenate(states, axis=2)[0]).all(1))
+    where = f"at time step {bad[0] + 1} of {len(states[0][0])}" if len(bad) else "in MJX, but not in the C engine"
+    raise DivergenceError(
+        f"the simulation of sample {row} of {len(outputs[0])} diverged {where}. Try a smaller timestep in the"
+        " MJCF, stronger damping, a smaller control, or a shorter horizon."
+    )
+
+
+def _check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -> None:
+    row = _not_finite(torch.cat(list(cotangents), 1))
+    if row is not None:
+        raise DivergenceError(
+            f"the gradient that arrives at the step's result is not finite in row {row} of {len(cotangents[0])}: look"
+            " at what was computed from the result."
         )
+    for name, x in zip(INPUTS, gradients, strict=True):
+        if (row := _not_finite(x)) is not None:
+            raise DivergenceError(
+                f"the gradient of the step with respect to {name} is not finite in row {row} of {len(x)}, though the"
+                " step is. Differentiate the model with gradient=finite_difference, and please report it with the MJCF"
+                " and that row's state."
+            )
 
 
-class _DifferencedStep(torch.autograd.Function):
-    """The C engine's step with central differences as its derivative; no JAX between."""
+def _not_finite(x: Tensor) -> int | None:
+    """The first row with a number that is not finite."""
+    finite = torch.isfinite(x)
+    return None if finite.all() else int((~finite).any(1).nonzero()[0])
 
-    @staticmethod
-    def forward(ctx: Any, differences: physics.CentralDifferences, *inputs: Tensor) -> tuple[Tensor, ...]:
-        ctx.differences = differences
-        ctx.save_for_backward(*inputs)
-        return _tensors(differences.step(*_arrays(inputs)), inputs[0])
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        sources = (*ctx.saved_tensors, *cotangents)
-        gradients = _tensors(ctx.differences.pull_back(*_arrays(sources)), sources[0])
-        return None, *bridge.once_differentiable(gradients, sources)
+def _compiled_model(model: object) -> mujoco.MjModel:
+    """A copy of a model, or what its MJCF or its specification compiles to."""
+    if isinstance(model, mujoco.MjModel):
+        return copy.copy(model)
+    if isinstance(model, mujoco.MjSpec):
+        return model.compile()
+    if isinstance(model, (str, Path)):
+        return parse_mjcf(model)
+    raise ValueError(
+        f"model is a {type(model).__name__}; expected a mujoco.MjModel or MjSpec, or an MJCF: its path, or its text."
+    )
+
+
+def _tensor(name: str, x: object) -> Tensor:
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(x if x.flags.writeable else x.copy())
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
+    return x
 
 
 def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:

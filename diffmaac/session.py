@@ -22,6 +22,7 @@ from diffmaac.training.agent import Agent, load
 from diffmaac.training.evaluation import Evaluation
 from diffmaac.training.machine import use_machine
 from diffmaac.training.trainer import Trainer
+from diffmaac.typed import single_precision
 
 _LOGGER = logging.getLogger(__name__)
 CURVE = "learning_curve.png"
@@ -72,6 +73,7 @@ def train(env: str | Task | None = None, *, progress: bool = True, **words: Unpa
     return complete(prepare(env, words), progress)
 
 
+@single_precision()
 def prepare(env: str | Task | None, words: Mapping[str, Any]) -> Trainer:
     """The trainer that `complete` runs: settings checked, run directory made or checkpoint read."""
     words = with_file(words)
@@ -105,6 +107,7 @@ def _resumed(folder: Path, words: dict[str, Any], env: str | Task | None) -> Tra
     return trainer
 
 
+@single_precision()
 def complete(trainer: Trainer, progress: bool = True) -> Run:
     """Trains a prepared trainer to its last step, and evaluates it; nobody else can train the run meanwhile.
 

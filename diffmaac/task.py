@@ -1,6 +1,7 @@
 """Tasks: what is to be controlled, and what for."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from diffmaac.errors import TaskError
 from diffmaac.settings import Presets
 from diffmaac.system import AbstractSystem
 from diffmaac.types import Reward
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,10 @@ class Task:
         return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
     def check(self) -> None:
-        """Raises TaskError where start states, reward or `terminated` cannot be used, saying what came back."""
+        """Raises TaskError where start states, reward or `terminated` cannot be used, saying what came back.
+
+        Warns in the log of a reward through which no gradient passes.
+        """
         rng = np.random.default_rng(0)
         states = [self.reset(rng) for _ in range(4)]
         coordinates = self.system.coordinates
@@ -121,6 +127,20 @@ class Task:
         reward = self.reward(obs, action)
         if not torch.isfinite(reward).all():
             raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")
+        self._warn_without_gradient(obs, action)
+
+    def _warn_without_gradient(self, obs: Tensor, action: Tensor) -> None:
+        """A policy that climbs the reward's own gradient would learn nothing from it."""
+        obs, action = (x.detach().clone().requires_grad_() for x in (obs, action))
+        with torch.enable_grad():
+            reward = self.reward(obs, action)
+        gradients = torch.autograd.grad(reward.sum(), (obs, action), allow_unused=True) if reward.requires_grad else ()
+        if all(gradient is None for gradient in gradients):
+            _LOGGER.warning(
+                "task '%s': neither obs nor action gets a gradient from the reward, so that a policy's gradient through"
+                " the dynamics sees nothing of it. Write it in torch, without .detach(), .item() and NumPy.",
+                self.name,
+            )
 
     def _check_map(
         self, name: str, function: Callable[..., Tensor], tensors: dict[str, Tensor], dtype: torch.dtype | None = None

@@ -3,10 +3,12 @@
 # pyright: reportPrivateImportUsage=false
 # torch._foreach_*: what torch's own optimisers are made of.
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
+import torch._C._functorch as _functorch
 from torch import Tensor
 
 Arguments = ParamSpec("Arguments")
@@ -27,6 +29,50 @@ class _AutogradFunction(Protocol[Arguments, ResultOut]):
 def as_function(kind: type[_AutogradFunction[Arguments, Result]]) -> Callable[Arguments, Result]:
     """The `apply` of a `torch.autograd.Function`, with the types of its `forward`."""
     return kind.apply
+
+
+@runtime_checkable
+class _FunctionWithContext(Protocol[Arguments, ResultOut]):
+    @staticmethod
+    def forward(*args: Arguments.args, **kwargs: Arguments.kwargs) -> ResultOut: ...
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any: ...
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def with_context(kind: type[_FunctionWithContext[Arguments, Result]]) -> Callable[Arguments, Result]:
+    """`as_function` for one whose `forward` takes no context, as `torch.func` wants it."""
+    return kind.apply
+
+
+def is_transformed(tensors: Tensors) -> bool:
+    """Whether one of them stands for others, within `torch.func.vmap`, `grad` and the like."""
+    return any(_functorch.is_functorch_wrapped_tensor(x) for x in tensors)
+
+
+def is_grads_batched(tensors: Tensors) -> bool:
+    """Whether one of them stands for others, within ``torch.autograd.grad(..., is_grads_batched=True)``."""
+    return any(_functorch.is_legacy_batchedtensor(x) for x in tensors)
+
+
+def uncompiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function`, which `torch.compile` leaves as it is."""
+    disabled: Any = torch.compiler.disable(function)
+    return disabled
+
+
+@contextmanager
+def single_precision() -> Generator[None]:
+    """Makes float32 torch's default within, whatever the user has set: so are networks, noise and replayed data."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def vector_norm(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:

@@ -1,12 +1,13 @@
 """The cache of compiled programs: private, and never in the place of one that the user has chosen."""
 
+import logging
 import stat
 from pathlib import Path
 
 import jax
 import pytest
 
-from diffmaac.physics.cache import cache_directory, enable_compilation_cache, private_directory
+from diffmaac.physics.cache import cache_directory, enable_compilation_cache, persistent_cache, private_directory
 
 
 def test_cache_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +49,32 @@ def test_cache_of_the_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mon
         assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "ours")
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_without_a_directory_nothing_is_kept_and_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A home that is a file: as where it is read-only, no folder can be made in it."""
+    home = tmp_path / "home"
+    home.touch()
+    monkeypatch.delenv("DIFFMAAC_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        with caplog.at_level(logging.WARNING, "diffmaac"):
+            assert [enable_compilation_cache() for _ in range(2)] == [None, None]
+        assert persistent_cache() is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    (record,) = caplog.records
+    assert "are not kept" in record.getMessage() and "Set DIFFMAAC_CACHE" in record.getMessage()
+
+
+def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError):
+        private_directory(tmp_path / "cache")

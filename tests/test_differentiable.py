@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import time
 
 import mujoco
 import pytest
@@ -10,7 +11,7 @@ import torch
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
 from diffmaac import DifferentiablePhysics, DivergenceError, physics
-from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient, host
+from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient, announcing, host
 
 FRAME_SKIP = 3
 
@@ -102,7 +103,7 @@ def test_auto_chooses_by_size_and_says_so(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.WARNING, "diffmaac"):
         refused = DifferentiablePhysics(mujoco.MjModel.from_xml_string(text))
     assert refused.gradient == FiniteDifference()
-    assert "MJX cannot load this model" in caplog.text
+    assert "no exact contact of ellipsoid and cylinder" in caplog.text
     small = DifferentiablePhysics(load(PENDULUM, "Euler"))
     assert small.gradient == FiniteDifference() and "FiniteDifference(eps=1e-06)" in repr(small)
     assert DifferentiablePhysics(load(ASSORTMENT, "Euler")).gradient == ImplicitGradient()
@@ -118,6 +119,46 @@ def test_compiling_is_announced_once(caplog: pytest.LogCaptureFixture) -> None:
         record.getMessage().split(" of ")[0] for record in caplog.records if "compiling" in record.getMessage()
     ] == ["compiling MuJoCo's step and its gradient for batches"]
     assert "so the next start takes a few" in caplog.text
+    assert "waiting for JAX to trace and compile 1 degrees of freedom and 0 pairs of geoms" in caplog.text
+
+
+def test_a_long_compilation_says_that_it_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "PATIENCE", 0.01)
+    with caplog.at_level(logging.INFO, "diffmaac"), announcing.announced(load(PENDULUM, "Euler"), "it", 2, "float32"):
+        time.sleep(0.2)
+    assert "still compiling it: 0 s" in caplog.text
+
+
+FORKED = """
+import os, sys, torch, diffmaac
+torch.set_num_threads(THREADS)
+step = diffmaac.DifferentiablePhysics(MJCF, 1, GRADIENT)
+column = torch.ones(4, 1, requires_grad=True)
+def run():
+    step(column, column, column)[0].sum().backward()
+run()
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    run()
+except diffmaac.DiffmaacError as error:
+    os._exit(7 if "get_context('spawn')" in str(error) else 8)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("gradient", "threads", "code"), [("implicit", 1, 7), ("finite_difference", 2, 7), ("finite_difference", 1, 0)]
+)
+def test_a_forked_process_is_told_to_spawn(gradient: str, threads: int, code: int) -> None:
+    """It would wait for threads that it has not; the engine on one thread has none to miss."""
+    program = FORKED.replace("MJCF", repr(PENDULUM.format(integrator="Euler")))
+    program = program.replace("GRADIENT", repr(gradient)).replace("THREADS", str(threads))
+    done = subprocess.run([sys.executable, "-c", program], timeout=300, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
 
 
 COLUMN = torch.zeros(4, 1, dtype=torch.float64)
@@ -162,3 +203,17 @@ def test_divergence_names_the_sample_and_the_time_step(
 def test_importing_diffmaac_loads_no_jax() -> None:
     code = "import sys, diffmaac as d; assert 'jax' not in sys.modules; d.DifferentiablePhysics; sys.modules['jax']"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_gradient_changes_no_value(implicit: DifferentiablePhysics) -> None:
+    with torch.no_grad():
+        without = implicit(*inputs())
+    for one, other in zip(implicit(*inputs()), without, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["implicit", "differenced"])
+def test_a_gradient_that_arrives_not_finite_is_named(name: str, request: pytest.FixtureRequest) -> None:
+    qpos, _ = request.getfixturevalue(name)(*inputs())
+    with pytest.raises(DivergenceError, match="arrives at the step's result is not finite in row 3 of 8"):
+        (qpos[3] * torch.inf * 0).sum().backward()

@@ -14,7 +14,6 @@ from diffmaac import MujocoSystem, get_task
 from diffmaac.analysis import physics_check
 from diffmaac.analysis.physics_check import (
     Allowed,
-    approximate_pairs,
     check_gradient,
     differences,
     policy_controls,
@@ -107,14 +106,6 @@ def test_shortfall_of_a_solver_that_stops_early() -> None:
     assert shortfall(model, 1, states) > 1e-9
 
 
-def test_approximate_pairs_are_named() -> None:
-    text = BALL.replace('type="sphere" size="0.1"', 'type="{}" size="0.1 0.1 0.1"')
-    assert approximate_pairs(mujoco.MjModel.from_xml_string(text.format("box"))) == []
-    assert approximate_pairs(mujoco.MjModel.from_xml_string(text.format("ellipsoid"))) == ["plane and ellipsoid"]
-    untouchable = text.format("ellipsoid").replace("<geom ", '<geom contype="0" conaffinity="0" ')
-    assert approximate_pairs(mujoco.MjModel.from_xml_string(untouchable)) == []
-
-
 def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
     """Three gradients of one model: a table, a CSV, exit code 0; and 1 once more is asked than they can give."""
     xml, out = tmp_path / "pendulum.xml", tmp_path / "check.csv"
@@ -138,3 +129,18 @@ def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
 def test_command_on_a_run(swung: Path, capsys) -> None:
     code, table, _ = run("check-gradients", f"run={swung}", "states=4", "gradient=finite_difference", capsys=capsys)
     assert code == 0 and str(swung) in table
+
+
+UNSTABLE = """<mujoco><option timestep=".05"/><worldbody><body><joint name="j" type="slide" stiffness="1e7"/>
+  <geom size=".1" mass=".01"/></body></worldbody><actuator><motor joint="j"/></actuator></mujoco>"""
+
+
+def test_a_model_that_blows_up_is_called_unstable(tmp_path: Path, capsys, monkeypatch) -> None:
+    """And MuJoCo's own log is not left in the user's folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("unstable.xml").write_text(UNSTABLE)
+    _, table, _ = run("check-gradients", "model=unstable.xml", "states=4", "gradient=finite_difference", capsys=capsys)
+    assert "The model is unstable" in table and "control steps diverged" in table
+    assert [path.name for path in tmp_path.iterdir()] == ["unstable.xml"]
+    stable = mujoco.MjModel.from_xml_string(UNSTABLE.replace("1e7", "1"))
+    assert visited_states(stable, 1, 4).blown_up == 0

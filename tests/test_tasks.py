@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -236,3 +237,24 @@ def test_a_task_whose_package_is_broken_is_named(monkeypatch):
 def test_announced_presets_are_those_of_the_tasks():
     assert all(tasks.presets_of(name) == get_task(name).presets for name in task_names())
     assert tasks.presets_of("a task of one's own") == {}
+
+
+@pytest.mark.parametrize(
+    ("reward", "warned"),
+    [
+        (lambda s, a: torch.from_numpy(np.square(s.detach().numpy())).sum(-1), True),
+        (lambda s, a: -(s.detach() ** 2).sum(-1), True),
+        (lambda s, a: -(a**2).sum(-1), False),
+        (lambda s, a: -s.square().sum(-1), False),
+    ],
+)
+def test_a_reward_without_a_gradient_is_warned_of(reward, warned: bool, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "diffmaac"):
+        dataclasses.replace(get_task("double_integrator"), reward=reward).check()
+    assert ("neither obs nor action gets a gradient" in caplog.text) == warned
+
+
+def test_the_tasks_rewards_have_gradients(task, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "diffmaac"):
+        task.check()
+    assert not caplog.records

@@ -41,6 +41,19 @@ def test_the_wall_time_is_told_apart(finished):
     assert 0.5 * float(rows[-1]["seconds"]) - 0.2 < training < float(rows[-1]["seconds"]) + 0.2
 
 
+def test_torchs_default_dtype_changes_no_run(finished, tmp_path):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        run = tiny(tmp_path / "run")
+        agent = diffmaac.load(run)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(before)
+    assert numbers(run) == numbers(finished)
+    assert {value.dtype for value in agent.policy.state_dict().values()} == {torch.float32}
+
+
 def test_the_final_evaluation_is_kept(finished):
     record = json.loads((finished / "evaluation.json").read_text())
     assert record["step"] == 120 and record["returns"] == diffmaac.load(finished).evaluate(1).returns

@@ -23,6 +23,7 @@ from diffmaac.task import Task
 from diffmaac.training.agent import load
 from diffmaac.training.evaluation import Evaluation, run_episodes
 from diffmaac.training.trainer import Trainer
+from diffmaac.typed import single_precision
 
 ALONE = 5
 """Steps of one episode that are planned to time them."""
@@ -51,6 +52,7 @@ class RunEvaluation:
     """None without a planner."""
 
 
+@single_precision()
 def evaluate(run: str | Path, **words: Unpack[EvaluateKeywords]) -> Result[RunEvaluation]:
     """Evaluates the run in directory `run`, as ``diffmaac evaluate`` does; `words` are that command's settings.
 

@@ -33,6 +33,7 @@ from diffmaac.runs.layout import FIGURES
 from diffmaac.settings import build, changed
 from diffmaac.tasks import get_task
 from diffmaac.training.trainer import Trainer
+from diffmaac.typed import single_precision
 from diffmaac.types import QFunction
 
 Bounds = dict[int, list[Bound]]
@@ -41,6 +42,7 @@ RUN_BOUND_SAMPLES = 32
 """Samples for the constants of the bound: their Jacobians cost two engine steps for every state and input."""
 
 
+@single_precision()
 def gradient_error(
     run: str | Path = "", *, progress: bool = True, **words: Unpack[GradientErrorKeywords]
 ) -> Result[list[GradientError]]:

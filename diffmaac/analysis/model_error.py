@@ -30,6 +30,7 @@ from diffmaac.result import Result, Table
 from diffmaac.runs.layout import FIGURES
 from diffmaac.settings import build
 from diffmaac.training.trainer import Trainer
+from diffmaac.typed import single_precision
 
 LABELS = {MODE: "the policy's mode", SAMPLED: "its sampled actions"}
 
@@ -47,6 +48,7 @@ class ModelError:
     """What the policy earns in the world and in the model: its mode, and its sampled actions."""
 
 
+@single_precision()
 def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[ModelError]:
     """Measures a run's model on held-out real states, as ``diffmaac model-error`` does; `words` are its settings.
 

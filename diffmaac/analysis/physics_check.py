@@ -6,6 +6,7 @@ limit that is reached, a cone that begins to slide) have no derivative there, on
 forward and backward differences that disagree, counted, and left out of the comparison.
 """
 
+import copy
 import dataclasses
 import os
 import statistics
@@ -22,7 +23,6 @@ from diffmaac.differentiable import DifferentiablePhysics
 from diffmaac.errors import TaskError
 from diffmaac.physics import AbstractGradient, CentralDifferences, Engine
 from diffmaac.physics.cache import empty_compilation_cache, forget_programs
-from diffmaac.physics.contact import BOX, CAPSULE, CYLINDER, PLANE, SPHERE
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.system import MujocoSystem
 
@@ -37,14 +37,10 @@ KINK = 1e-3
 SPACING, EPISODE, START_NOISE, SEARCH = 3, 100, 0.05, 20
 """Control steps between two states that are kept and between two starts; size of the noise at the start; and how many
 times more states are looked at, at most, to find enough in contact."""
+BOUND = 1e10
+"""Position or velocity beyond which a state has diverged: MuJoCo's own bound (mjMAXVAL)."""
 REPEATS = 5
 """Timed calls, of which the median counts."""
-EXACT_PAIRS = {
-    *((PLANE, other) for other in (SPHERE, CAPSULE, CYLINDER, BOX)),
-    *((SPHERE, other) for other in (SPHERE, CAPSULE)),
-    *((CAPSULE, other) for other in (CAPSULE, CYLINDER)),
-}
-"""Pairs of geom types whose contacts are the C engine's, here or in MJX."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +58,15 @@ ALLOWED = {"float64": Allowed(1e-9, 1e-6, 1e-3), "float32": Allowed(1e-1, 1e-3, 
 
 @dataclasses.dataclass(frozen=True)
 class States:
-    """Inputs of the control step, batch first, in float64, and how many of them have an active constraint."""
+    """Inputs of the control step, batch first, in float64; how many of them have an active constraint; and how many of
+    the control steps on the way to them diverged."""
 
     qpos: Float[np.ndarray, "batch nq"]
     qvel: Float[np.ndarray, "batch nv"]
     act: Float[np.ndarray, "batch na"]
     ctrl: Float[np.ndarray, "batch nu"]
     constrained: int
+    blown_up: int = 0
 
     @property
     def inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -138,29 +136,33 @@ def visited_states(
     """
     if model.nv == 0:
         raise TaskError("the model has no joint: there is no motion to differentiate.")
-    rng, data = np.random.default_rng(seed), mujoco.MjData(model)
+    model = copy.copy(model)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    rng, data, start, blown_up = np.random.default_rng(seed), mujoco.MjData(model), True, 0
     controls = controls or random_controls(model, rng)
     constrained: list[tuple[np.ndarray, ...]] = []
     free: list[tuple[np.ndarray, ...]] = []
     for step in range(SPACING * SEARCH * count):
-        if step % episode == 0:
+        if start or step % episode == 0:
+            start = False
             mujoco.mj_resetData(model, data)
             mujoco.mj_integratePos(model, data.qpos, rng.uniform(-START_NOISE, START_NOISE, model.nv), 1.0)
         data.ctrl[:] = controls(data.qpos, data.qvel)
         mujoco.mj_step(model, data, nstep=frame_skip)
+        if not max(np.abs(data.qpos).max(), np.abs(data.qvel).max()) < BOUND:
+            start, blown_up = True, blown_up + 1
+            continue
         if step % SPACING:
             continue
         mujoco.mj_forward(model, data)
         ctrl = controls(data.qpos, data.qvel)
-        if not np.isfinite(data.qvel).all():
-            continue
         (constrained if data.nefc > 0 else free).append((data.qpos.copy(), data.qvel.copy(), data.act.copy(), ctrl))
         if len(constrained) == count:
             break
     if not constrained and not free:
         raise TaskError("the model diverges at once: no state that the C engine meets is finite.")
     columns = zip(*(constrained + free)[:count], strict=True)
-    return States(*(np.stack(column) for column in columns), constrained=len(constrained))
+    return States(*(np.stack(column) for column in columns), constrained=len(constrained), blown_up=blown_up)
 
 
 def check_gradient(
@@ -252,6 +254,12 @@ def shortfall(model: mujoco.MjModel, frame_skip: int, states: States) -> float:
 def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
     """What to know about `model` when reading its check, in sentences."""
     lines = []
+    if states.blown_up:
+        lines.append(
+            f"The model is unstable: on the way to these states {states.blown_up} control steps diverged (a position or"
+            " velocity beyond 1e10). Derivatives near there are huge, and no two ways to compute them agree. Try a"
+            " smaller timestep, softer springs, more damping or armature, or smaller controls."
+        )
     gap = shortfall(model, frame_skip, states)
     if gap > ALLOWED["float64"].step:
         solver = mujoco.mjtSolver(model.opt.solver).name.removeprefix("mjSOL_")
@@ -260,29 +268,7 @@ def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
             f" iterations) the C engine stops up to {gap:.1e} short of its constraint problem's optimum; the errors"
             " here are against the optimum."
         )
-    if pairs := approximate_pairs(model):
-        lines.append(
-            f"MJX finds contacts between {', '.join(pairs)} by another algorithm than the C engine: where they touch,"
-            " both the step and its gradient are approximate. Spheres, capsules, and boxes on planes are exact."
-        )
     return lines
-
-
-def approximate_pairs(model: mujoco.MjModel) -> list[str]:
-    """The pairs of geom types that can touch in `model` and whose contacts MJX finds otherwise than the C engine."""
-    kinds = [mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in range(mujoco.mjtGeom.mjNGEOMTYPES)]
-    pairs: set[str] = set()
-    for one in range(model.ngeom):
-        for other in range(one):
-            bodies = model.geom_bodyid[[one, other]]
-            masks = (model.geom_contype[one] & model.geom_conaffinity[other]) | (
-                model.geom_contype[other] & model.geom_conaffinity[one]
-            )
-            if masks and len(set(model.body_weldid[bodies])) == 2:
-                pair = tuple(sorted((int(model.geom_type[one]), int(model.geom_type[other]))))
-                if pair not in EXACT_PAIRS:
-                    pairs.add(" and ".join(kinds[kind] for kind in pair))
-    return sorted(pairs)
 
 
 def _first_call(

@@ -1,4 +1,4 @@
-"""True dynamics of a MuJoCo model: MJX where a gradient is asked, the C engine where none is."""
+"""True dynamics of a MuJoCo model: the C engine's step, and its gradient."""
 
 import torch
 from jaxtyping import Float
@@ -14,9 +14,8 @@ from diffmaac.system import MujocoSystem
 class MjxDynamics(AbstractDynamics):
     """The physics itself, deterministic, behind the interface of a learned model.
 
-    A step that needs a gradient is differentiated by `gradient`, see `DifferentiablePhysics`. Any other runs in the C
-    engine (float64 inside, 7 to 10 times faster on a CPU); both agree to rounding. Raises TaskError where MJX cannot
-    differentiate the model.
+    On a CPU the C engine steps (float64 inside), and `gradient` differentiates at its state: see
+    `DifferentiablePhysics`. Raises TaskError where MJX cannot differentiate the model.
     """
 
     def __init__(self, system: MujocoSystem, gradient: str | AbstractGradient = "implicit"):

@@ -1,17 +1,20 @@
 """One control step of a MuJoCo model in JAX, and how it is differentiated."""
 
 from diffmaac.physics._import import mjx as mjx  # first: it keeps MJX from printing
+from diffmaac.physics.announcing import announce as announce
 from diffmaac.physics.batch import batched_control_step as batched_control_step
 from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
 from diffmaac.physics.cache import persistent_cache as persistent_cache
+from diffmaac.physics.compiled import CompiledGradient as CompiledGradient
 from diffmaac.physics.engine import Engine as Engine
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
 from diffmaac.physics.gradient import ControlStep as ControlStep
+from diffmaac.physics.host import check_process as check_process
 from diffmaac.physics.host import compiler_options as compiler_options
 from diffmaac.physics.host import host_devices as host_devices
 from diffmaac.physics.host import on_cpu as on_cpu
 from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
-from diffmaac.physics.step import UnsupportedModel as UnsupportedModel
 from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient
+from diffmaac.physics.unsupported import UnsupportedModel as UnsupportedModel

@@ -3,6 +3,9 @@
 A compiled program is loaded from the cache and run, so whoever can write there can run code as the user.
 """
 
+import errno
+import functools
+import logging
 import os
 import stat
 import tempfile
@@ -15,6 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from diffmaac.physics.typed import config, set_config
 
+_LOGGER = logging.getLogger(__name__)
 _EMPTY = "diffmaac-empty-cache-"
 """How the names of caches begin that are thrown away."""
 
@@ -31,9 +35,12 @@ def private_directory(path: Path) -> Path:
     """Creates `path` with mode 0700, or checks that nobody but the user can write to it.
 
     Raises:
+        OSError: it cannot be created, or not written.
         ValueError: `path` is not a directory, belongs to somebody else, or its group or others may write to it.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise ValueError(f"The cache {path} is not a directory (links are not followed). Set DIFFMAAC_CACHE.")
@@ -54,13 +61,29 @@ def enable_compilation_cache() -> Path | None:
     """Turns the persistent cache on for this process; leaves alone a cache that the user has set already.
 
     Returns:
-        The directory in use, or None where JAX was configured by the user.
+        The directory in use, or None where JAX was configured by the user, or where the directory cannot be written:
+        nothing is kept then, and the log says so once.
+
+    Raises:
+        ValueError: others could put programs into the directory.
     """
     if config("jax_compilation_cache_dir") is not None:
         return None
-    directory = private_directory(cache_directory())
+    try:
+        directory = private_directory(cache_directory())
+    except OSError as error:
+        _warn_once(
+            f"compiled programs are not kept for the next start: {error}. Set DIFFMAAC_CACHE to a directory that can be"
+            " written."
+        )
+        return None
     set_config("jax_compilation_cache_dir", str(directory))
     return directory
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _LOGGER.warning(message)
 
 
 def persistent_cache() -> str | None:

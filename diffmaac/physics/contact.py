@@ -19,6 +19,7 @@ from diffmaac.physics.typed import einsum, jvp, repeat
 PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)
 SPHERE = int(mujoco.mjtGeom.mjGEOM_SPHERE)
 CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
+ELLIPSOID = int(mujoco.mjtGeom.mjGEOM_ELLIPSOID)
 CYLINDER = int(mujoco.mjtGeom.mjGEOM_CYLINDER)
 BOX = int(mujoco.mjtGeom.mjGEOM_BOX)
 """Types of geoms as integers: a JAX array and an enum of MuJoCo are never equal."""

@@ -1,6 +1,7 @@
 """Batches of control steps in the MuJoCo C engine, over threads. No JAX, no gradients."""
 
 import copy
+import os
 from typing import TypeAlias
 
 import mujoco
@@ -8,7 +9,10 @@ import mujoco.rollout
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.errors import DiffmaacError
 from diffmaac.mujoco_warnings import log_warnings
+from diffmaac.physics.names import part
+from diffmaac.physics.unsupported import UnsupportedModel
 
 log_warnings()
 
@@ -39,11 +43,13 @@ class Engine:
     diverges stays where it went (MuJoCo's default would silently reset it). The model is copied.
 
     Raises:
-        ValueError: the frame skip is not positive.
+        ValueError: the frame skip is not positive, or the next state depends on more than (qpos, qvel, act, ctrl): an
+            actuator has a delay, a plugin a state.
     """
 
     def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int = 1):
         check_frame_skip(frame_skip)
+        _check_state(model)
         self.model = copy.copy(model)
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
@@ -52,6 +58,8 @@ class Engine:
         self.model.opt.ccd_tolerance = min(self.model.opt.ccd_tolerance, CONTACT_TOLERANCE)
         self.frame_skip = frame_skip
         self._data = [mujoco.MjData(self.model) for _ in range(threads)]
+        self._rest = _full_state(self.model, self._data[0])[1 + model.nq + model.nv + model.na :]
+        self._process = os.getpid()
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def step(
@@ -67,13 +75,45 @@ class Engine:
 
     def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
         """The states after every time step: (batch, frame_skip, width) each."""
+        self._check_process()
         nq, nv = self.model.nq, self.model.nv
         if len(qpos) == 0:  # of no states `mujoco.rollout` makes an invalid access to memory
             return tuple(np.zeros((0, self.frame_skip, width)) for width in (nq, nv, self.model.na))  # pyright: ignore
         time = np.zeros((len(qpos), 1))
-        start = np.concatenate([time, qpos, qvel, act], axis=1, dtype=np.float64)  # MuJoCo's full state
+        rest = np.broadcast_to(self._rest, (len(qpos), len(self._rest)))
+        start = np.concatenate([time, qpos, qvel, act, rest], axis=1, dtype=np.float64)  # MuJoCo's full state
         controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
         warmstart = np.zeros((len(qpos), nv))
         states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
         after = np.asarray(states)[..., 1:]
-        return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv :]
+        return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv : nq + nv + self.model.na]
+
+    def _check_process(self) -> None:
+        """Raises where a fork has left the threads behind, without which the pool would wait for ever."""
+        if len(self._data) > 1 and os.getpid() != self._process:
+            raise DiffmaacError(
+                "This process was forked after the physics had been built, whose threads it has not. Start it by"
+                " multiprocessing.get_context('spawn'), or build the physics in the child."
+            )
+
+
+def _check_state(model: mujoco.MjModel) -> None:
+    """Raises where the next state depends on more than (qpos, qvel, act, ctrl)."""
+    delayed = np.flatnonzero(model.actuator_historyadr >= 0)
+    if len(delayed):
+        raise UnsupportedModel(
+            f"{part(model, mujoco.mjtObj.mjOBJ_ACTUATOR, int(delayed[0]))} has a delay: its next state depends on past"
+            " controls, which are no part of (qpos, qvel, act). Take delay and nsample out of the MJCF."
+        )
+    if model.npluginstate:
+        raise UnsupportedModel(
+            "a plugin of the model keeps a state of its own, which is no part of (qpos, qvel, act). Take it out of the"
+            " MJCF."
+        )
+
+
+def _full_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """What `mujoco.rollout` starts from: time, qpos, qvel, act, and the history of delayed sensors."""
+    state = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS))
+    mujoco.mj_getState(model, data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    return state

@@ -5,6 +5,7 @@ import os
 
 import jax
 
+from diffmaac.errors import DiffmaacError
 from diffmaac.physics.typed import config, set_config
 
 MAX_HOST_DEVICES = 4
@@ -16,6 +17,22 @@ chain: Pusher's nine joints took 92 ms for one state in place of 0.7. Without th
 programs compile in 0.5 to 0.7 of the time and run in 1.0 to 1.1 of it (half_cheetah, hopper, ant, with other jobs
 beside). Level 2 runs as fast as 3 and compiles sooner.
 """
+
+
+_home: int | None = None
+"""The process that JAX has run in."""
+
+
+def check_process() -> None:
+    """Raises DiffmaacError in a process that was forked after JAX had run: its threads are gone there, and it hangs."""
+    global _home
+    if _home is None:
+        _home = os.getpid()
+    if _home != os.getpid():
+        raise DiffmaacError(
+            "This process was forked after JAX had run, and JAX would hang in it. Start it by"
+            " multiprocessing.get_context('spawn'), or build DifferentiablePhysics in the child alone."
+        )
 
 
 def on_cpu() -> bool:

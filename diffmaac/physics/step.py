@@ -16,8 +16,11 @@ from diffmaac.physics.contact import collide, correct_contacts
 from diffmaac.physics.elimination import solve as solve_linear
 from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
+from diffmaac.physics.host import check_process
 from diffmaac.physics.integrator import Carry, Stage, euler, implicit_fast, one_stage, rk4
 from diffmaac.physics.rotation import rotating_joints, rotational_springs
+from diffmaac.physics.supported import check_supported
+from diffmaac.physics.unsupported import UnsupportedModel
 
 Solve: TypeAlias = Stage
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
@@ -39,16 +42,6 @@ def _stages(model: mujoco.MjModel) -> tuple[Stage, ...]:
     return (*_POSITION, *_CONSTRAINTS, mjx.fwd_velocity, springs, mjx.fwd_actuation, _smooth_acceleration)
 
 
-_LEFT_OUT = (
-    "The model has {} ({}), which MJX leaves out, so its physics would differ from the C engine's. Take it out of the"
-    " model, or differentiate it with gradient=finite_difference."
-)
-
-
-class UnsupportedModel(ValueError):
-    """A model with something that MJX, or the step here, cannot do as the C engine does."""
-
-
 def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> ControlStep:
     """`frame_skip` time steps of `model` under a constant control, the constraints solved by `solve`.
 
@@ -58,7 +51,9 @@ def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> Contro
         UnsupportedModel: MJX cannot simulate the model as the C engine does.
         ValueError: the frame skip is not positive.
     """
-    _check(model, frame_skip)
+    check_frame_skip(frame_skip)
+    check_supported(model)
+    model = _prepared(model)
     single, double, stages = _load(model, np.float32), _load(model, np.float64), _stages(model)
 
     def step(
@@ -100,30 +95,27 @@ def _forward(
     return solve(model, data)
 
 
-def _check(model: mujoco.MjModel, frame_skip: int) -> None:
-    check_frame_skip(frame_skip)
-    integrator = mujoco.mjtIntegrator(model.opt.integrator)
-    if integrator == mujoco.mjtIntegrator.mjINT_IMPLICIT:
-        raise UnsupportedModel(
-            f"The model's integrator is {integrator.name}, which MJX has not; diffmaac differentiates mjINT_EULER,"
-            ' mjINT_RK4 and mjINT_IMPLICITFAST. Set <option integrator="implicitfast"/> in the model.'
-        )
-    if model.opt.noslip_iterations > 0:
-        raise UnsupportedModel(
-            f"The model asks for {model.opt.noslip_iterations} noslip iterations, which MJX leaves out, so its physics"
-            ' would differ from the C engine\'s. Set <option noslip_iterations="0"/>.'
-        )
-    for name in ("jnt_stiffnesspoly", "dof_dampingpoly", "tendon_stiffnesspoly", "tendon_dampingpoly"):
-        if np.any(getattr(model, name)):
-            raise UnsupportedModel(_LEFT_OUT.format("stiffness or damping with terms of higher order", name))
-    if np.any(model.actuator_damping):
-        raise UnsupportedModel(_LEFT_OUT.format("damping of actuators", "actuator_damping"))
+def _prepared(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy that moves in the same way, and that MJX does not take for something else."""
+    model = copy.copy(model)
+    # The constraint problem is solved here, whatever algorithm the model names; MJX would refuse PGS.
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    model.opt.enableflags = 0  # those that motion depends on are refused, the others MJX may refuse
+    # One of these flags means both to MJX. Of both, the engine leaves out all passive forces, as MJX does.
+    springs, dampers = mujoco.mjtDisableBit.mjDSBL_SPRING, mujoco.mjtDisableBit.mjDSBL_DAMPER
+    disabled = model.opt.disableflags & (int(springs) | int(dampers))
+    if disabled == int(springs):
+        model.jnt_stiffness[:] = model.tendon_stiffness[:] = 0.0
+    if disabled == int(dampers):
+        model.dof_damping[:] = model.tendon_damping[:] = 0.0
+    if disabled in (int(springs), int(dampers)):
+        model.opt.disableflags &= ~disabled
+    return model
 
 
 def _load(model: mujoco.MjModel, dtype: type[np.floating]) -> tuple[mjx.Model, mjx.Data]:
-    # The constraint problem is solved here, whatever algorithm the model names; MJX would refuse PGS.
+    check_process()
     model = copy.copy(model)
-    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
     model.jnt_stiffness[rotating_joints(model)[0]] = 0.0  # `rotational_springs` has them
     # Outside of any trace, even where the caller is inside one: these are constants.
     with jax.enable_x64(dtype is np.float64), jax.ensure_compile_time_eval():

@@ -17,6 +17,7 @@ from diffmaac.settings import Settings
 from diffmaac.task import Task
 from diffmaac.training.best import FEWEST
 from diffmaac.training.evaluation import Evaluation, run_episodes
+from diffmaac.typed import single_precision
 
 
 def check_task(task: Task, state: dict[str, Any], path: Path) -> None:
@@ -57,6 +58,7 @@ class Agent:
         return run_episodes(self.task, self.policy.mode, episodes, self.settings.run.seed if seed is None else seed)
 
 
+@single_precision()
 def load(path: str | Path, env: str | Task | None = None, which: str = "last") -> Agent:
     """The agent of the run in `path`. `env` gives the task where it is the user's own and not registered.
 

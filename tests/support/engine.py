@@ -63,9 +63,10 @@ ASSORTMENT = """
 BOX_AND_BALL = """
 <mujoco><option timestep="0.004" integrator="{integrator}" cone="elliptic" impratio="2" tolerance="0"/>
   <worldbody>
-    <geom type="plane" size="5 5 0.1" friction="0.8 0.01 0.001" condim="{condim}"/>
+    <geom type="plane" size="5 5 0.1" friction="0.8 0.01 0.001" contype="3" condim="{condim}"/>
     <body pos="0 0 0.3"><freejoint/><geom type="box" size="0.1 0.15 0.2" mass="1" condim="{condim}"/></body>
-    <body pos="0.6 0 0.2"><freejoint/><geom type="sphere" size="0.1" mass="0.5" condim="{condim}"/></body>
+    <body pos="0.6 0 0.2"><freejoint/>
+      <geom type="sphere" size="0.1" mass="0.5" contype="0" conaffinity="2" condim="{condim}"/></body>
   </worldbody>
 </mujoco>"""
 

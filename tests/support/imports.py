@@ -14,7 +14,7 @@ LAYERS = [
     ["env"],
     ["task"],
     ["tasks"],
-    ["nn", "bridge", "physics"],
+    ["nn", "autograd", "bridge", "physics"],
     ["differentiable"],
     ["dynamics"],
     ["objectives", "replay", "rollout"],

@@ -28,6 +28,9 @@ class _Enum:
     def __or__(self, other: int | _Enum) -> int: ...
     def __ror__(self, other: int) -> int: ...
 
+class mjtBias(_Enum):
+    mjBIAS_AFFINE: ClassVar[mjtBias]
+
 class mjtCamera(_Enum):
     mjCAMERA_FIXED: ClassVar[mjtCamera]
 
@@ -35,8 +38,17 @@ class mjtCatBit(_Enum):
     mjCAT_ALL: ClassVar[mjtCatBit]
 
 class mjtDisableBit(_Enum):
+    mjDSBL_CONSTRAINT: ClassVar[mjtDisableBit]
+    mjDSBL_CONTACT: ClassVar[mjtDisableBit]
+    mjDSBL_SPRING: ClassVar[mjtDisableBit]
+    mjDSBL_DAMPER: ClassVar[mjtDisableBit]
+    mjDSBL_FILTERPARENT: ClassVar[mjtDisableBit]
     mjDSBL_AUTORESET: ClassVar[mjtDisableBit]
     mjDSBL_WARMSTART: ClassVar[mjtDisableBit]
+
+class mjtDyn(_Enum): ...
+class mjtEnableBit(_Enum): ...
+class mjtEq(_Enum): ...
 
 class mjtFontScale(_Enum):
     mjFONTSCALE_100: ClassVar[mjtFontScale]
@@ -44,10 +56,15 @@ class mjtFontScale(_Enum):
 class mjtFramebuffer(_Enum):
     mjFB_OFFSCREEN: ClassVar[mjtFramebuffer]
 
+class mjtGain(_Enum):
+    mjGAIN_AFFINE: ClassVar[mjtGain]
+    mjGAIN_MUSCLE: ClassVar[mjtGain]
+
 class mjtGeom(_Enum):
     mjGEOM_PLANE: ClassVar[mjtGeom]
     mjGEOM_SPHERE: ClassVar[mjtGeom]
     mjGEOM_CAPSULE: ClassVar[mjtGeom]
+    mjGEOM_ELLIPSOID: ClassVar[mjtGeom]
     mjGEOM_CYLINDER: ClassVar[mjtGeom]
     mjGEOM_BOX: ClassVar[mjtGeom]
     mjNGEOMTYPES: ClassVar[mjtGeom]
@@ -61,6 +78,17 @@ class mjtJoint(_Enum):
     mjJNT_FREE: ClassVar[mjtJoint]
     mjJNT_BALL: ClassVar[mjtJoint]
 
+class mjtObj(_Enum):
+    mjOBJ_BODY: ClassVar[mjtObj]
+    mjOBJ_JOINT: ClassVar[mjtObj]
+    mjOBJ_DOF: ClassVar[mjtObj]
+    mjOBJ_GEOM: ClassVar[mjtObj]
+    mjOBJ_PAIR: ClassVar[mjtObj]
+    mjOBJ_EQUALITY: ClassVar[mjtObj]
+    mjOBJ_TENDON: ClassVar[mjtObj]
+    mjOBJ_ACTUATOR: ClassVar[mjtObj]
+    mjOBJ_NUMERIC: ClassVar[mjtObj]
+
 class mjtRndFlag(_Enum):
     mjRND_SHADOW: ClassVar[mjtRndFlag]
     mjRND_REFLECTION: ClassVar[mjtRndFlag]
@@ -70,7 +98,14 @@ class mjtSolver(_Enum):
     mjSOL_NEWTON: ClassVar[mjtSolver]
 
 class mjtState(_Enum):
+    mjSTATE_FULLPHYSICS: ClassVar[mjtState]
     mjSTATE_INTEGRATION: ClassVar[mjtState]
+
+class mjtTrn(_Enum): ...
+
+class mjtWrap(_Enum):
+    mjWRAP_SPHERE: ClassVar[mjtWrap]
+    mjWRAP_CYLINDER: ClassVar[mjtWrap]
 
 class MjOption:
     timestep: float
@@ -80,6 +115,8 @@ class MjOption:
     iterations: int
     noslip_iterations: int
     disableflags: int
+    enableflags: int
+    disableactuator: int
     @property
     def integrator(self) -> int: ...
     @integrator.setter
@@ -95,13 +132,22 @@ class MjVisual:
 
     quality: Quality
 
+class MjSpec:
+    @staticmethod
+    def from_string(xml: str) -> MjSpec: ...
+    def compile(self) -> MjModel: ...
+
 class MjModel:
     nq: int
     nv: int
     nu: int
     na: int
+    njnt: int
     ngeom: int
     ncam: int
+    nflex: int
+    ntendon: int
+    npluginstate: int
     opt: MjOption
     vis: MjVisual
     qpos0: _Floats
@@ -123,6 +169,32 @@ class MjModel:
     actuator_ctrllimited: _Booleans
     actuator_ctrlrange: _Floats
     actuator_damping: _Floats
+    body_parentid: _Integers
+    dof_jntid: _Integers
+    exclude_signature: _Integers
+    pair_geom1: _Integers
+    pair_geom2: _Integers
+    site_bodyid: _Integers
+    eq_type: _Integers
+    tendon_adr: _Integers
+    tendon_num: _Integers
+    wrap_type: _Integers
+    wrap_objid: _Integers
+    actuator_gaintype: _Integers
+    actuator_biastype: _Integers
+    actuator_group: _Integers
+    actuator_historyadr: _Integers
+    geom_pos: _Floats
+    site_pos: _Floats
+    tendon_stiffness: _Floats
+    tendon_damping: _Floats
+    wrap_prm: _Floats
+    actuator_gainprm: _Floats
+    actuator_biasprm: _Floats
+    jnt_actfrclimited: _Booleans
+    tendon_actfrclimited: _Booleans
+    actuator_forcelimited: _Booleans
+    actuator_actlimited: _Booleans
     @staticmethod
     def from_xml_string(xml: str, assets: Mapping[str, bytes] | None = None) -> MjModel: ...
     @staticmethod
@@ -132,6 +204,7 @@ class _Contacts:
     """The contacts of a state, a column each."""
 
     dist: _Floats
+    geom: _Integers
 
 class MjData:
     def __init__(self, model: MjModel) -> None: ...
@@ -148,6 +221,8 @@ def mj_step(m: MjModel, d: MjData, nstep: int = 1) -> None: ...
 def mj_forward(m: MjModel, d: MjData) -> None: ...
 def mj_resetData(m: MjModel, d: MjData) -> None: ...
 def mj_integratePos(m: MjModel, qpos: _Floats, qvel: _Floats, dt: float) -> None: ...
+def mj_id2name(m: MjModel, type: int, id: int) -> str | None: ...
+def mj_name2id(m: MjModel, type: int, name: str) -> int: ...
 def mj_stateSize(m: MjModel, sig: SupportsInt) -> int: ...
 def mj_getState(m: MjModel, d: MjData, state: _Floats, sig: SupportsInt) -> None: ...
 def mj_setState(m: MjModel, d: MjData, state: _Floats, sig: SupportsInt) -> None: ...

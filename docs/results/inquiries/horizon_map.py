@@ -1,8 +1,9 @@
 """Where the gradient through a learned model is best: the error against H, over data, discount and critic.
 
-    python docs/results/inquiries/horizon_map.py [transitions=100,300,1000,3000] [gammas=0.9,0.97] [seeds=4]
+    python docs/results/inquiries/horizon_map.py [transitions=30,100,300,1000,3000] [gammas=0.9,0.95]
 
-Measures what is missing of horizon_map.csv (`diffmaac gradient-error env=double_integrator caution=10`), and draws
+Measures what is missing of horizon_map.csv (`diffmaac gradient-error env=double_integrator caution=10
+critic_transitions=3000`), and draws
 horizon_map.png; measure=false draws the table as it is.
 """
 
@@ -32,11 +33,12 @@ Case = tuple[float, int, int]
 class MapSettings:
     """What is measured."""
 
-    transitions: list[int] = setting([100, 300, 1000, 3000], "amounts of data", 100)
-    gammas: list[float] = setting([0.9, 0.97], "discounts", 0.1, 0.999)
+    transitions: list[int] = setting([30, 100, 300, 1000, 3000], "amounts of the model's data", 20)
+    gammas: list[float] = setting([0.9, 0.95], "discounts", 0.1, 0.999)
     critic_updates: list[int] = setting(
-        [300, 2000], "gradient steps of the critic; the second discount has the last", 1
+        [4000, 300], "gradient steps of the critic; discounts after the first have the first", 1
     )
+    critic_transitions: int = setting(3000, "transitions of the critic, the same for all", 100)
     caution: float = setting(10.0, "how slow the policy is, see `diffmaac gradient-error --help`", 1e-6)
     seeds: int = setting(4, "how many times model and critic are trained", 1, 1000)
     measure: bool = setting(True, "measure what is missing; false: draw the table as it is")
@@ -44,9 +46,9 @@ class MapSettings:
 
 
 def cases(settings: MapSettings) -> Iterator[Case]:
-    """Every discount and amount of data; the first discount with every critic, the others with the best."""
+    """Every discount and amount of data; the first discount with every critic, the others with the first."""
     for gamma, updates in itertools.product(settings.gammas, settings.critic_updates):
-        if gamma == settings.gammas[0] or updates == settings.critic_updates[-1]:
+        if gamma == settings.gammas[0] or updates == settings.critic_updates[0]:
             yield from ((gamma, updates, count) for count in settings.transitions)
 
 
@@ -54,6 +56,7 @@ def measured(case: Case, settings: MapSettings, folder: Path) -> list[dict[str, 
     """The errors of one case against the gradient of the return."""
     gamma, updates, count = case
     words = {"gamma": gamma, "critic_updates": updates, "transitions": count, "caution": settings.caution}
+    words["critic_transitions"] = settings.critic_transitions
     out = str(folder / "one")
     result = diffmaac.gradient_error(
         env="double_integrator", horizons=HORIZONS, seeds=settings.seeds, out=out, **words, progress=False
@@ -95,7 +98,7 @@ def draw(rows: Sequence[dict[str, Any]], settings: MapSettings, file: Path) -> N
     """Curves of the first discount and the best critic; the best horizon against the data for all."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    gamma, updates = settings.gammas[0], settings.critic_updates[-1]
+    gamma, updates = settings.gammas[0], settings.critic_updates[0]
     for index, count in enumerate(settings.transitions):
         errors = curve(rows, (gamma, updates, count), "learned")
         left.plot(HORIZONS, errors, marker=".", color=f"C{index}", label=f"{count:,} transitions")

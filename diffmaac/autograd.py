@@ -1,0 +1,108 @@
+"""Row-wise functions computed outside of torch, with derivatives of their own, as differentiable torch functions.
+
+It follows `torch.autograd` and the reverse mode of `torch.func` (vjp, grad, jacrev, vmap, in any order). Forward mode
+and second derivatives raise.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from diffmaac.typed import is_grads_batched, with_context
+
+Tensors: TypeAlias = tuple[Tensor, ...]
+
+SECOND_DERIVATIVE = (
+    "A gradient that came from JAX or MuJoCo was differentiated again; only first derivatives are supported."
+    " Take the second derivative in JAX, or detach the gradient."
+)
+"""The message where a gradient that was made outside of torch is differentiated again."""
+
+
+class AbstractRowFunction(abc.ABC):
+    """A function of tensors (batch, width) that maps each row for itself, and its vector-Jacobian product."""
+
+    @abc.abstractmethod
+    def value(self, *inputs: Tensor) -> Tensors: ...
+
+    @abc.abstractmethod
+    def pull_back(self, *inputs_and_cotangents: Tensor) -> Tensors:
+        """The gradients of all inputs, for cotangents of the values."""
+
+
+def to_torch(function: AbstractRowFunction) -> Callable[..., Tensors]:
+    """`function` as a differentiable function of tensors.
+
+    Calls raise RuntimeError in forward mode (jvp, jacfwd), and where a gradient is differentiated again.
+    """
+    apply = with_context(_Value)
+    return lambda *inputs: apply(function, *inputs)
+
+
+class _Value(torch.autograd.Function):
+    @staticmethod
+    def forward(function: AbstractRowFunction, *inputs: Tensor) -> Tensors:
+        return function.value(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        ctx.function = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = with_context(_PullBack)(ctx.function, *ctx.saved_tensors, *cotangents)
+        wanted = ctx.needs_input_grad[1:]
+        return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> None:
+        raise RuntimeError(
+            "A step of MuJoCo was differentiated in forward mode (jvp, jacfwd), which it does not have. Take reverse"
+            " mode: torch.func.vjp or jacrev, torch.autograd.grad."
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        return _over_rows(with_context(_Value), info.batch_size, in_dims, args)
+
+
+class _PullBack(torch.autograd.Function):
+    """The vector-Jacobian product: a function of inputs and cotangents that has no derivative."""
+
+    @staticmethod
+    def forward(function: AbstractRowFunction, *inputs_and_cotangents: Tensor) -> Tensors:
+        if is_grads_batched(inputs_and_cotangents):
+            raise RuntimeError(
+                "A step of MuJoCo was differentiated with is_grads_batched=True (or vectorize=True), which it does not"
+                " take. Use torch.func.jacrev, or torch.func.vmap over torch.func.vjp, which it does."
+            )
+        return function.pull_back(*inputs_and_cotangents)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> None:
+        raise RuntimeError(SECOND_DERIVATIVE)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        return _over_rows(with_context(_PullBack), info.batch_size, in_dims, args)
+
+
+def _over_rows(
+    apply: Callable[..., Tensors], size: int, in_dims: tuple[int | None, ...], args: tuple[Any, ...]
+) -> tuple[Tensors, tuple[int, ...]]:
+    """`apply` over one more axis: `size` batches are one of more rows."""
+    function, *tensors = args
+    batches = (
+        x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+        for x, dim in zip(tensors, in_dims[1:], strict=True)
+    )
+    outputs = apply(function, *(x.flatten(0, 1) for x in batches))
+    return tuple(x.unflatten(0, (size, len(x) // size)) for x in outputs), (0,) * len(outputs)
