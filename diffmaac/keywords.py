@@ -89,6 +89,10 @@ class TrainKeywords(TypedDict, total=False):
     tau: float
     """rate at which target critics follow [between 0.0 and 1.0]; default 0.005"""
 
+    policy_tau: float
+    """rate at which the policy that is evaluated follows the one that learns; 1: they are one [between 1e-06 and
+    1.0]; default 1.0"""
+
     actor_lr: float
     """Adam step size of the policy [at least 1e-12]; default 0.0003"""
 

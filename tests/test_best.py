@@ -102,3 +102,18 @@ def test_bad_input_is_one_line(chosen: Path, capsys: pytest.CaptureFixture[str])
         "evaluate", str(chosen), "which=best", "planner=cem", capsys=capsys
     )
     assert (chosen / CHECKPOINT).is_dir()
+
+
+def test_an_averaged_policy_is_evaluated_and_kept(tmp_path: Path) -> None:
+    """With rate tau the mean moves by tau of the way to the policy in each update: at 1e-6 it stays where it began."""
+    still = tiny(tmp_path / "still", eval_episodes=5, policy_tau=1e-6)
+    rows = numbers(still)
+    first, *_, last = (float(row["return"]) for row in rows)
+    assert last == pytest.approx(first, rel=1e-3), "what is evaluated hardly moves"
+    moved = numbers(tiny(tmp_path / "moved", eval_episodes=5))
+    assert moved[-1]["actor_loss"] == rows[-1]["actor_loss"], "and training is the same"
+    assert float(moved[-1]["return"]) != pytest.approx(last, rel=1e-3)
+    agent = diffmaac.load(still)
+    assert agent.evaluate(5).metrics()["return"] == pytest.approx(float(rows[-1]["return"]), rel=1e-6)
+    resumed = diffmaac.train(resume=str(still), steps=160, progress=False)
+    assert resumed.agent.act(np.ones(2)) == pytest.approx(agent.act(np.ones(2)), abs=1e-4)

@@ -41,6 +41,7 @@ class ActorCritic:
     """Policy, critics and temperature, and how they learn from a batch.
 
     `dynamics` serves the actor's objective (horizon > 0) and STEVE's targets; None where neither is asked for.
+    `evaluated_policy` is an exponential mean of `policy` over its updates where policy_tau < 1, and else itself.
     """
 
     def __init__(
@@ -62,8 +63,11 @@ class ActorCritic:
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_alpha = torch.full((), math.log(settings.initial_alpha), device=init.device, requires_grad=True)
         self._frozen_policy = frozen(self.policy)
+        self._averages = settings.policy_tau < 1
+        self.evaluated_policy = copy.deepcopy(self.policy).requires_grad_(False) if self._averages else self.policy
         self._target_entropy = settings.target_entropy * task.action_size
         self._policy_parameters: list[Tensor] = list(self.policy.parameters())
+        self._evaluated_parameters: list[Tensor] = list(self.evaluated_policy.parameters())
         self._critic_parameters: list[Tensor] = list(self.critics.parameters())
         self._target_parameters: list[Tensor] = list(self.target_critics.parameters())
         self._policy_optimizer = torch.optim.Adam(self._policy_parameters, settings.actor_lr, fused=True)
@@ -100,6 +104,9 @@ class ActorCritic:
         s, alpha = self.settings, self.alpha
         loss, log_prob_t, extra = self._actor_loss(transition, alpha)
         norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
+        if self._averages:
+            with torch.no_grad():
+                lerp_(self._evaluated_parameters, self._policy_parameters, s.policy_tau)
         if s.entropy:
             alpha_loss = temperature_loss(self.log_alpha, log_prob_t, self._target_entropy)
             _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
@@ -165,6 +172,7 @@ class ActorCritic:
         """Networks, temperature and optimisers, as a tree that `checkpoint.save` writes."""
         return {
             "policy": self.policy.state_dict(),
+            **({"evaluated_policy": self.evaluated_policy.state_dict()} if self._averages else {}),
             "critics": self.critics.state_dict(),
             "target_critics": self.target_critics.state_dict(),
             "log_alpha": self.log_alpha.detach(),
@@ -177,6 +185,8 @@ class ActorCritic:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`; step sizes and a fixed horizon are those of the settings."""
         self.policy.load_state_dict(state["policy"])
+        if self._averages:
+            self.evaluated_policy.load_state_dict(state["evaluated_policy"])
         self.critics.load_state_dict(state["critics"])
         self.target_critics.load_state_dict(state["target_critics"])
         with torch.no_grad():

@@ -106,6 +106,9 @@ class AgentSettings:
     )
     gamma: float = setting(0.99, "discount factor", 0.0, 1.0)
     tau: float = setting(0.005, "rate at which target critics follow", 0.0, 1.0)
+    policy_tau: float = setting(
+        1.0, "rate at which the policy that is evaluated follows the one that learns; 1: they are one", 1e-6, 1.0
+    )
     actor_lr: float = setting(3e-4, "Adam step size of the policy", 1e-12)
     critic_lr: float = setting(3e-4, "Adam step size of the critics", 1e-12)
     alpha_lr: float = setting(3e-4, "Adam step size of the temperature", 1e-12, idle=(_NO_ENTROPY,))

@@ -83,7 +83,8 @@ def load(path: str | Path, env: str | Task | None = None, which: str = "last") -
         task.obs_size, task.action_size, settings.agent.hidden, seeding.torch_generator(0, "load")
     )
     try:
-        policy.load_state_dict(state["agent"]["policy"])
+        parts = state["agent"]
+        policy.load_state_dict(parts.get("evaluated_policy", parts["policy"]))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"the {which} policy of '{path}' does not fit task '{task.name}'. Has the task changed?"

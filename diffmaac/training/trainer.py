@@ -134,8 +134,8 @@ class Trainer:
         self.save()
 
     def evaluate(self, episodes: int) -> Evaluation:
-        """The policy's mode on separate environments with fixed seeds."""
-        return run_episodes(self.task, self.agent.policy.mode, episodes, self.settings.run.seed, self._device)
+        """The evaluated policy's mode on separate environments with fixed seeds."""
+        return run_episodes(self.task, self.agent.evaluated_policy.mode, episodes, self.settings.run.seed, self._device)
 
     def save(self) -> None:
         """Writes everything that the rest of the run depends on."""
@@ -303,7 +303,7 @@ class Trainer:
         row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
         row |= self._measure() | self._watch.pop()
         log.add(row)
-        keep_if_best(self.folder, self.task, self.agent.policy, self.step, evaluation)
+        keep_if_best(self.folder, self.task, self.agent.evaluated_policy, self.step, evaluation)
         self.save()
         return row
 

@@ -2,8 +2,8 @@
 
     python docs/results/inquiries/horizon_map.py [transitions=30,100,300,1000,3000] [gammas=0.9,0.95]
 
-Measures what is missing of horizon_map.csv (`diffmaac gradient-error env=double_integrator caution=10
-critic_transitions=3000`), and draws
+Measures what is missing of horizon_map.csv (the study of `diffmaac gradient-error
+env=double_integrator`), and draws
 horizon_map.png; measure=false draws the table as it is.
 """
 
@@ -18,13 +18,16 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-import diffmaac
+from diffmaac.analysis.linear_study import Study, StudySettings
+from diffmaac.analysis.policy_gradient import gradient_errors
 from diffmaac.errors import exit_on_error
 from diffmaac.files import read_table, write_table
 from diffmaac.provenance import circumstances
 from diffmaac.settings import parse_command, setting
+from diffmaac.tasks import get_task
 
 HORIZONS = [0, 1, 2, 4, 8, 16, 32, 64, 128]
+COLUMNS = ("dynamics", "horizon", "seed", "l1", "relative", "monte_carlo", "samples")
 Case = tuple[float, int, int]
 """Discount, updates of the critic, transitions."""
 
@@ -40,6 +43,7 @@ class MapSettings:
     )
     critic_transitions: int = setting(3000, "transitions of the critic, the same for all", 100)
     caution: float = setting(10.0, "how slow the policy is, see `diffmaac gradient-error --help`", 1e-6)
+    samples: int = setting(2048, "trajectories for each gradient", 1024, 10**7)
     seeds: int = setting(4, "how many times model and critic are trained", 1, 1000)
     measure: bool = setting(True, "measure what is missing; false: draw the table as it is")
     out: str = setting("docs/results/inquiries", "directory of the table and the figure")
@@ -52,28 +56,25 @@ def cases(settings: MapSettings) -> Iterator[Case]:
             yield from ((gamma, updates, count) for count in settings.transitions)
 
 
-def measured(case: Case, settings: MapSettings, folder: Path) -> list[dict[str, Any]]:
+def measured(case: Case, settings: MapSettings) -> list[dict[str, Any]]:
     """The errors of one case against the gradient of the return."""
     gamma, updates, count = case
-    words = {"gamma": gamma, "critic_updates": updates, "transitions": count, "caution": settings.caution}
-    words["critic_transitions"] = settings.critic_transitions
-    out = str(folder / "one")
-    result = diffmaac.gradient_error(
-        env="double_integrator", horizons=HORIZONS, seeds=settings.seeds, out=out, **words, progress=False
+    chosen = StudySettings(
+        gamma=gamma,
+        caution=settings.caution,
+        transitions=count,
+        critic_transitions=settings.critic_transitions,
+        critic_updates=updates,
+        samples=settings.samples,
     )
-    rows = [error for error in result.value if error.reference == "return"]
+    study = Study.of(get_task("double_integrator"), chosen)
+    head = {name: getattr(chosen, name) for name in ("gamma", "critic_updates", "transitions", "critic_transitions")}
     made = {**circumstances(), "command": " ".join(["python", *sys.argv])}
     return [
-        {
-            **words,
-            "dynamics": e.dynamics,
-            "horizon": e.horizon,
-            "seed": e.seed,
-            "l1": e.l1,
-            "relative": e.relative,
-            **made,
-        }
-        for e in rows
+        {**head, **{name: getattr(error, name) for name in COLUMNS}, **made}
+        for seed in range(settings.seeds)
+        for error in gradient_errors(study.parts(["learned"], seed), HORIZONS, chosen.samples, chosen.chunk, seed)
+        if error.reference == "return"
     ]
 
 
@@ -131,7 +132,7 @@ def main(settings: MapSettings) -> None:
     there = {(float(r["gamma"]), int(r["critic_updates"]), int(r["transitions"])) for r in rows}
     for case in cases(settings) if settings.measure else ():
         if case not in there:
-            rows += measured(case, settings, Path("runs/horizon_map"))
+            rows += measured(case, settings)
             write_table(table, rows)
             print(*case, *(f"{x:.3g}" for x in curve(rows, case, "learned")), flush=True)
     draw(rows, settings, out / "horizon_map.png")
