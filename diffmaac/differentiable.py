@@ -2,9 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -12,13 +10,13 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd, bridge, physics
-from diffmaac.errors import DivergenceError, unknown
+from diffmaac.engine_step import INPUTS, EngineStep, check_gradients, check_inputs, check_outputs
+from diffmaac.errors import unknown
 from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled
 
 _LOGGER = logging.getLogger(__name__)
-INPUTS = ("qpos", "qvel", "act", "ctrl")
 GRADIENTS = ("auto", "implicit", "unrolled", "finite_difference")
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
@@ -77,7 +75,7 @@ class DifferentiablePhysics:
         self._seen: set[tuple] = set()
         if isinstance(self.gradient, FiniteDifference):
             differences = physics.CentralDifferences(model, frame_skip, self.gradient.eps, threads)
-            self._on_host = autograd.to_torch(_Step(self._engine, differences))
+            self._on_host = autograd.to_torch(EngineStep(self._engine, differences))
         else:
             physics.enable_compilation_cache()
             # XLA runs these small operations on one core: torch's threads say whether others are to be used.
@@ -85,8 +83,8 @@ class DifferentiablePhysics:
             step = physics.batched_control_step(model, frame_skip, self.gradient)
             options = physics.compiler_options()
             compiled = physics.CompiledGradient(model, frame_skip, step, devices, options)
-            self._on_host = autograd.to_torch(_Step(self._engine, compiled))
-            self._in_jax = bridge.to_torch(step, devices, remat, options, _check_gradients)
+            self._on_host = autograd.to_torch(EngineStep(self._engine, compiled))
+            self._in_jax = bridge.to_torch(step, devices, remat, options, check_gradients)
 
     def __reduce__(self) -> tuple[type["DifferentiablePhysics"], tuple[object, ...]]:
         """For copy and pickle: it is built again, and what is compiled for it compiled again or read from the cache."""
@@ -134,11 +132,11 @@ class DifferentiablePhysics:
                 " and with UnrolledGradient. Use torch.autograd.grad, or another gradient on a CPU."
             )
         physics.check_process()
-        _check_inputs(inputs)
+        check_inputs(inputs)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         self._announce(len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted)
         outputs = self._in_jax(*inputs)
-        _check_outputs(self._engine, inputs, outputs)
+        check_outputs(self._engine, inputs, outputs)
         return outputs
 
     def _announce(self, batch: int, dtype: torch.dtype, device: torch.device, with_gradient: bool) -> None:
@@ -157,72 +155,6 @@ class DifferentiablePhysics:
                     f"{name} has the shape {tuple(x.shape)}; expected {(batch, self._widths[name])}, batch first.{hint}"
                 )
         bridge.check_inputs(tuple(inputs.values()))
-
-
-@runtime_checkable
-class _PullBack(Protocol):
-    def pull_back(self, *inputs_and_cotangents: np.ndarray) -> tuple[np.ndarray, ...]: ...
-
-
-class _Step(autograd.AbstractRowFunction):
-    """The C engine's step with the vector-Jacobian product of `gradient`, on tensors; names what is not finite."""
-
-    def __init__(self, engine: physics.Engine, gradient: _PullBack):
-        self._engine = engine
-        self._gradient = gradient
-
-    def value(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        _check_inputs(inputs)
-        outputs = _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
-        _check_outputs(self._engine, inputs, outputs)
-        return outputs
-
-    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        inputs, cotangents = inputs_and_cotangents[:4], inputs_and_cotangents[4:]
-        gradients = _tensors(self._gradient.pull_back(*_arrays(inputs_and_cotangents)), inputs[0])
-        _check_gradients(gradients, cotangents)
-        return gradients
-
-
-def _check_inputs(inputs: Sequence[Tensor]) -> None:
-    for name, x in zip(INPUTS, inputs, strict=True):
-        if (row := _not_finite(x)) is not None:
-            raise DivergenceError(f"{name} is not finite in row {row} of {len(x)}. Look at what produced it.")
-
-
-def _check_outputs(engine: physics.Engine, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-    row = _not_finite(torch.cat(list(outputs), 1))
-    if row is None:
-        return
-    states = engine.trajectory(*_arrays([x[row : row + 1] for x in inputs]))
-    bad = np.flatnonzero(~np.isfinite(np.concatenate(states, axis=2)[0]).all(1))
-    where = f"at time step {bad[0] + 1} of {len(states[0][0])}" if len(bad) else "in MJX, but not in the C engine"
-    raise DivergenceError(
-        f"the simulation of sample {row} of {len(outputs[0])} diverged {where}. Try a smaller timestep in the"
-        " MJCF, stronger damping, a smaller control, or a shorter horizon."
-    )
-
-
-def _check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -> None:
-    row = _not_finite(torch.cat(list(cotangents), 1))
-    if row is not None:
-        raise DivergenceError(
-            f"the gradient that arrives at the step's result is not finite in row {row} of {len(cotangents[0])}: look"
-            " at what was computed from the result."
-        )
-    for name, x in zip(INPUTS, gradients, strict=True):
-        if (row := _not_finite(x)) is not None:
-            raise DivergenceError(
-                f"the gradient of the step with respect to {name} is not finite in row {row} of {len(x)}, though the"
-                " step is. Differentiate the model with gradient=finite_difference, and please report it with the MJCF"
-                " and that row's state."
-            )
-
-
-def _not_finite(x: Tensor) -> int | None:
-    """The first row with a number that is not finite."""
-    finite = torch.isfinite(x)
-    return None if finite.all() else int((~finite).any(1).nonzero()[0])
 
 
 def _compiled_model(model: object) -> mujoco.MjModel:
@@ -244,14 +176,6 @@ def _tensor(name: str, x: object) -> Tensor:
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
     return x
-
-
-def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
-    return [x.detach().cpu().numpy() for x in tensors]
-
-
-def _tensors(arrays: Sequence[np.ndarray], like: Tensor) -> tuple[Tensor, ...]:
-    return tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in arrays)
 
 
 def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGradient) -> AbstractGradient:

@@ -41,6 +41,7 @@ LONGEST = (
     "test_physics",
     "test_reproduce",
     "test_odd_settings",
+    "test_supported",
     "test_contact",
     "test_gradient_check",
     "test_model_error",

@@ -4,6 +4,9 @@ The referee is the C engine in float64, its constraint solver run to convergence
 vector-Jacobian product its central differences. States within a difference step of a switch (a contact that opens, a
 limit that is reached, a cone that begins to slide) have no derivative there, only two one-sided ones; they are told by
 forward and backward differences that disagree, counted, and left out of the comparison.
+
+Where the C engine makes the step as well as the referee's, its error is nothing; the compiled one's is then watched by
+`diffmaac.physics.guard`, which raises.
 """
 
 import copy

@@ -15,6 +15,7 @@ LAYERS = [
     ["task"],
     ["tasks"],
     ["nn", "autograd", "bridge", "physics"],
+    ["engine_step"],
     ["differentiable"],
     ["dynamics"],
     ["objectives", "replay", "rollout"],
