@@ -12,11 +12,11 @@ from torch import Tensor
 
 from diffmaac import bridge, physics
 from diffmaac.errors import DivergenceError, unknown
-from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
+from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
 from diffmaac.typed import as_function
 
 _LOGGER = logging.getLogger(__name__)
-GRADIENTS = ("auto", "implicit", "unrolled", "finite_difference")
+GRADIENTS = ("auto", "implicit", "engine", "unrolled", "finite_difference")
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
 SMALL_MODEL = 3
@@ -43,8 +43,8 @@ class DifferentiablePhysics:
     Args:
         model: any MJCF that MuJoCo loads. Copied: later changes have no effect.
         frame_skip: time steps in one call.
-        gradient: "implicit" (exact, compiled by JAX), "unrolled", "finite_difference" (the C engine, compiles nothing),
-            an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
+        gradient: "implicit" (exact, compiled by JAX), "engine" (the implicit gradient of the C engine, compiles
+            nothing), "unrolled", "finite_difference" (of the C engine), an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
             cannot load, else the implicit gradient. The attribute `gradient` tells which it is.
         remat: keep only the inputs between forward and backward pass, and compute the step again in the latter.
 
@@ -69,6 +69,9 @@ class DifferentiablePhysics:
         if isinstance(self.gradient, FiniteDifference):
             differences = physics.CentralDifferences(model, frame_skip, self.gradient.eps, threads)
             self._step = functools.partial(as_function(_DifferencedStep), differences)
+        elif isinstance(self.gradient, EngineGradient):
+            differentiation = physics.EngineDifferentiation(model, frame_skip, threads)
+            self._step = functools.partial(as_function(_EngineStep), differentiation)
         else:
             physics.enable_compilation_cache()
             # XLA runs these small operations on one core: torch's threads say whether others are to be used.
@@ -95,7 +98,7 @@ class DifferentiablePhysics:
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         on_cpu = inputs[0].device.type == "cpu"
-        if isinstance(self.gradient, FiniteDifference):
+        if isinstance(self.gradient, FiniteDifference | EngineGradient):
             return self._step(*inputs)
         if not wanted and on_cpu and not self.gradient.changes_physics:
             return _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
@@ -160,6 +163,22 @@ class _DifferencedStep(torch.autograd.Function):
         return None, *bridge.once_differentiable(gradients, sources)
 
 
+class _EngineStep(torch.autograd.Function):
+    """The C engine's step with its implicit gradient; no JAX between."""
+
+    @staticmethod
+    def forward(ctx: Any, differentiation: physics.EngineDifferentiation, *inputs: Tensor) -> tuple[Tensor, ...]:
+        ctx.differentiation, ctx.trajectory = differentiation, differentiation.trajectory(*_arrays(inputs))
+        ctx.save_for_backward(*inputs)
+        return _tensors([states[:, -1].copy() for states in ctx.trajectory], inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        sources = (*ctx.saved_tensors, *cotangents)
+        gradients = ctx.differentiation.pull_back_along(ctx.trajectory, *_arrays(sources))
+        return None, *bridge.once_differentiable(_tensors(gradients, sources[0]), sources)
+
+
 def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     return [x.detach().cpu().numpy() for x in tensors]
 
@@ -173,6 +192,7 @@ def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGrad
         return gradient
     makers = {
         "implicit": ImplicitGradient,
+        "engine": EngineGradient,
         "unrolled": lambda: UnrolledGradient(UNROLLED_ITERATIONS),
         "finite_difference": FiniteDifference,
     }

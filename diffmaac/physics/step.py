@@ -18,6 +18,7 @@ from diffmaac.physics.engine import check_frame_skip
 from diffmaac.physics.gradient import ControlStep, PhysicsState
 from diffmaac.physics.integrator import Carry, Stage, euler, implicit_fast, one_stage, rk4
 from diffmaac.physics.rotation import rotating_joints, rotational_springs
+from diffmaac.physics.unsupported import UnsupportedModel
 
 Solve: TypeAlias = Stage
 """Adds qacc and qfrc_constraint to data that has all the terms of the constraint problem."""
@@ -43,10 +44,6 @@ _LEFT_OUT = (
     "The model has {} ({}), which MJX leaves out, so its physics would differ from the C engine's. Take it out of the"
     " model, or differentiate it with gradient=finite_difference."
 )
-
-
-class UnsupportedModel(ValueError):
-    """A model with something that MJX, or the step here, cannot do as the C engine does."""
 
 
 def control_step(model: mujoco.MjModel, frame_skip: int, solve: Solve) -> ControlStep:
