@@ -19,9 +19,8 @@ _LOGGER = logging.getLogger(__name__)
 GRADIENTS = ("auto", "implicit", "engine", "unrolled", "finite_difference")
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
-SMALL_MODEL = 3
-"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU. At batch 64 they take 0.7 of
-the time of the implicit gradient with one degree of freedom, 1.0 to 1.4 with three, 1.6 with six."""
+SMALL_MODEL = 4
+"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU: `docs/results/zoo.csv`."""
 
 
 class DifferentiablePhysics:
@@ -44,8 +43,9 @@ class DifferentiablePhysics:
         model: any MJCF that MuJoCo loads. Copied: later changes have no effect.
         frame_skip: time steps in one call.
         gradient: "implicit" (exact, compiled by JAX), "engine" (the implicit gradient of the C engine, compiles
-            nothing), "unrolled", "finite_difference" (of the C engine), an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
-            cannot load, else the implicit gradient. The attribute `gradient` tells which it is.
+            nothing), "unrolled", "finite_difference" (of the C engine), an object of `diffmaac.physics`, or "auto":
+            "engine", and "finite_difference" for small models and what "engine" refuses; where torch has CUDA
+            "implicit", if MJX can load the model. The attribute `gradient` tells which it is, and the log why.
         remat: keep only the inputs between forward and backward pass, and compute the step again in the latter.
 
     Raises:
@@ -200,11 +200,24 @@ def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGrad
         return makers[gradient]()
     if gradient != "auto":
         raise ValueError(unknown("gradient", gradient, GRADIENTS))
-    if model.nv <= SMALL_MODEL and physics.on_cpu():
-        return FiniteDifference()
+    chosen, reason = _fastest(model, frame_skip)
+    _LOGGER.info("gradient=auto takes %s: %s", chosen, reason)
+    return chosen
+
+
+def _fastest(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, str]:
+    """The fastest exact gradient, and why. On a CPU that of MJX is seldom faster, and compiles for a minute."""
+    if torch.cuda.is_available():
+        try:
+            ImplicitGradient().control_step(model, frame_skip)
+            return ImplicitGradient(), "torch has CUDA, and MJX can load the model"
+        except physics.UnsupportedModel as error:
+            _LOGGER.warning("gradient=auto leaves MJX: %s", error)
+    if model.nv <= SMALL_MODEL:
+        return FiniteDifference(), f"the model has {model.nv} degrees of freedom, at most {SMALL_MODEL}"
     try:
-        ImplicitGradient().control_step(model, frame_skip)
+        physics.check_model(model, frame_skip)
     except physics.UnsupportedModel as error:
         _LOGGER.warning("gradient=auto takes central differences of the C engine: %s", error)
-        return FiniteDifference()
-    return ImplicitGradient()
+        return FiniteDifference(), "inverse dynamics cannot do the model"
+    return EngineGradient(), "it is exact, compiles nothing and is faster than central differences"

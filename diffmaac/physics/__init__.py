@@ -7,6 +7,7 @@ from diffmaac.physics.cache import persistent_cache as persistent_cache
 from diffmaac.physics.engine import Engine as Engine
 from diffmaac.physics.engine_gradient import EngineDifferentiation as EngineDifferentiation
 from diffmaac.physics.engine_gradient import EngineGradient as EngineGradient
+from diffmaac.physics.engine_gradient import check_model as check_model
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient

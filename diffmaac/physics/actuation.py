@@ -41,14 +41,16 @@ class ActuatorsApart:
         self._forces, self._rates = np.zeros((2, 2, n, model.nu)), np.zeros((2, 2, n, model.na))
         self._rate, self._force = np.zeros((n, model.na)), np.zeros((n, model.nv))
         self._moments = np.zeros((n, model.nu, model.nv))
+        self._constant = _moments_are_constant(model)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Moves activations and controls of `data`, which is at state `row`, all stages done, and puts them back."""
         if self._model.nu == 0:
             return
         self._force[row], self._rate[row] = data.qfrc_actuator, data.act_dot
-        rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-        mujoco.mju_sparse2dense(self._moments[row], data.actuator_moment, *rows)
+        if row == 0 or not self._constant:
+            rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+            mujoco.mju_sparse2dense(self._moments[row], data.actuator_moment, *rows)
         kinds = ((1, data.ctrl),) if self._model.na == 0 else ((0, data.act), (1, data.ctrl))
         for kind, target in kinds:
             here, above, below = self._moved[kind]
@@ -61,6 +63,8 @@ class ActuatorsApart:
     def slopes(self) -> ActuationSlopes:
         """Of all rows recorded."""
         model, out = self._model, ActuationSlopes.zeros(len(self._rate), self._model)
+        if self._constant:
+            self._moments[1:] = self._moments[:1]
         joints = np.flatnonzero(model.jnt_actfrclimited)  # what a joint clamps does not move
         dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
         free = np.ones(self._force.shape)
@@ -148,6 +152,13 @@ def owners_of_activations(model: mujoco.MjModel) -> np.ndarray:
     for actuator, (first, count) in enumerate(zip(model.actuator_actadr, model.actuator_actnum, strict=True)):
         owners[first : first + count] = actuator if count > 0 else owners[first : first + count]
     return owners
+
+
+def _moments_are_constant(model: mujoco.MjModel) -> bool:
+    """Whether all actuators act on hinges and slides."""
+    joint = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
+    scalar = [int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)]
+    return bool(joint.all()) and bool(np.isin(model.jnt_type[model.actuator_trnid[:, 0]], scalar).all())
 
 
 _DYNAMICS, _GAINS, _BIASES = mujoco.mjtDyn, mujoco.mjtGain, mujoco.mjtBias

@@ -21,15 +21,17 @@ class ContactFilter:
         self._geoms, self._bodies = np.zeros(model.ngeom, bool), np.zeros(model.nbody, bool)
         self._off = int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
         self._usable = model.nflex == 0 and not model.opt.disableflags & self._off
-        self._narrowed = False
+        self._without, self._narrowed = False, False
 
     def narrow(self, data: mujoco.MjData) -> None:
         """To the contacts of `data`, which has its collisions from the model with all of them."""
         if not self._usable:
             return
         if data.ncon == 0:
+            self._without = True
             self._model.opt.disableflags |= self._off
         elif self._model.ngeom > FEW:
+            self._narrowed = True
             geoms = data.contact.geom
             self._geoms[:], self._bodies[:] = False, False
             self._geoms[geoms] = True
@@ -37,12 +39,13 @@ class ContactFilter:
             keep = (self._geoms, self._geoms, self._bodies, self._bodies)
             for mask, original, kept in zip(self._masks, self._original, keep, strict=True):
                 np.multiply(original, kept, out=mask)
-            self._narrowed = True
 
     def widen(self) -> None:
         """Back to all contacts."""
-        self._model.opt.disableflags &= ~self._off if self._usable else -1
+        if self._without:
+            self._without = False
+            self._model.opt.disableflags &= ~self._off
         if self._narrowed:
+            self._narrowed = False
             for mask, original in zip(self._masks, self._original, strict=True):
                 mask[:] = original
-            self._narrowed = False

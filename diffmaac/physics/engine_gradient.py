@@ -35,7 +35,7 @@ class EngineGradient(AbstractGradient):
 
     The inverse dynamics has the constraint forces in closed form, as a function of the acceleration; the engine's
     solution is its root, see `InverseDynamics`. Its derivatives are differences, of functions that run no solver, in
-    float64: they err by some 1e-8 where the physics is smooth. It covers contacts of all geoms, and compiles nothing.
+    float64: they err by 1e-8 to 1e-6 where the physics is smooth. It covers contacts of all geoms.
 
     Two guards look for features that the inverse dynamics lacks, and raise in the backward pass: the residual at each
     state and time step must be rounding, and a few gradients are compared with differences of the engine's steps.
@@ -57,7 +57,7 @@ class EngineDifferentiation:
     """
 
     def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int):
-        _check(model, frame_skip)
+        check_model(model, frame_skip)
         self._engine = Engine(model, frame_skip, threads)
         self._tangent = TangentSpace(model)
         self._threads = threads
@@ -156,7 +156,9 @@ def describe_dof(model: mujoco.MjModel, dof: int) -> str:
     return f"joint {name}" + (f", degree of freedom {dof - model.jnt_dofadr[joint]}" if several else "")
 
 
-def _check(model: mujoco.MjModel, frame_skip: int) -> None:
+def check_model(model: mujoco.MjModel, frame_skip: int) -> None:
+    """Raises UnsupportedModel where the model has something that inverse dynamics lacks, and ValueError where the frame
+    skip is not positive."""
     check_frame_skip(frame_skip)
     kinds = {
         "nothing that moves (nv is 0)": model.nv == 0,

@@ -45,6 +45,8 @@ class TangentSpace:
         With w the rotation, R = exp [w], x = |w|: they are R g and J' g with the right Jacobian J of SO(3),
         J' = 1 + (1 - cos x) / x^2 [w] + (x - sin x) / x^3 [w]^2 (Sola et al., "A micro Lie theory", 2018, eq. 143).
         """
+        if len(self._rotations) == 0:
+            return gradient, gradient
         before, moved = gradient.copy(), gradient.copy()
         w, g = displacement[..., self._rotations], gradient[..., self._rotations]
         x = np.linalg.norm(w, axis=-1, keepdims=True)

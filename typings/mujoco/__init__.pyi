@@ -95,6 +95,8 @@ class mjtIntegrator(_Enum):
 class mjtJoint(_Enum):
     mjJNT_FREE: ClassVar[mjtJoint]
     mjJNT_BALL: ClassVar[mjtJoint]
+    mjJNT_SLIDE: ClassVar[mjtJoint]
+    mjJNT_HINGE: ClassVar[mjtJoint]
 
 class mjtObj(_Enum):
     mjOBJ_JOINT: ClassVar[mjtObj]
@@ -114,6 +116,9 @@ class mjtStage(_Enum):
 
 class mjtState(_Enum):
     mjSTATE_INTEGRATION: ClassVar[mjtState]
+
+class mjtTrn(_Enum):
+    mjTRN_JOINT: ClassVar[mjtTrn]
 
 class MjOption:
     timestep: float
@@ -152,6 +157,7 @@ class MjModel:
     nflex: int
     ngeom: int
     nhistory: int
+    njnt: int
     nout: int
     ncam: int
     opt: MjOption
@@ -189,6 +195,8 @@ class MjModel:
     actuator_gaintype: _Integers
     actuator_group: _Integers
     actuator_plugin: _Integers
+    actuator_trnid: _Integers
+    actuator_trntype: _Integers
     actuator_ctrllimited: _Booleans
     actuator_ctrlrange: _Floats
     actuator_damping: _Floats
@@ -208,6 +216,9 @@ class MjData:
     time: float
     ncon: int
     nefc: int
+    nf: int
+    efc_KBIP: _Floats
+    efc_force: _Floats
     qpos: _Floats
     qvel: _Floats
     act: _Floats
