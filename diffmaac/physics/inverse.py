@@ -15,15 +15,17 @@ from diffmaac.physics.actuation import (
     is_implicit,
 )
 from diffmaac.physics.contact_filter import ContactFilter
+from diffmaac.physics.effective_inertia import MANY_DOFS, EffectiveInertia
 
 STATE_DIFFERENCE = 1e-7
 """Of positions (central) and velocities (one-sided) [m, rad and per second]."""
 ONE_SIDED_DIFFERENCE = 2e-8
 """Of both where r does not bend over micrometres, as a contact's impedance does: curvature and rounding then cost some
 1e-7 of the gradient, and half of the time is saved."""
-ACCELERATION_DIFFERENCE = 1e-5
-"""Of accelerations [m/s^2, rad/s^2]: one-sided, since r is linear in them as long as no row becomes active or inactive;
-central for elliptic cones, in which it bends."""
+ACCELERATION_DIFFERENCES = 1e-5, 1e-4
+"""Of accelerations [m/s^2, rad/s^2], in small models and in others, where `EffectiveInertia` has no closed form:
+rounding grows with the degrees of freedom. Central for elliptic cones, in which r bends; one-sided otherwise, since r is
+linear as long as no row becomes active or inactive."""
 SMALLER_DIFFERENCE = 1e-9
 """Of positions, where the differences above and below disagree: a constraint switches on or off within the step."""
 KINK, ROUNDING = 3e-4, 1e-13
@@ -84,6 +86,8 @@ class InverseDynamics:
         self._recorder = ActuatorsApart if are_apart(self.model) else ActuatorsTogether
         self._contacts = ContactFilter(self.model)
         self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
+        self._acceleration = ACCELERATION_DIFFERENCES[model.nv >= MANY_DOFS]
+        self._inertia_is_known = EffectiveInertia.is_known(self.model)
         self._prepares = model.nu > 0 and is_implicit(self.model)
 
     def linearize(self, *inputs: np.ndarray) -> Linearization:
@@ -93,11 +97,17 @@ class InverseDynamics:
         forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
         kept, bends = np.zeros((len(forces), n, nv)), np.zeros(n, bool)
         actuators = self._recorder(self.model, *inputs[2:4])
+        inertia = EffectiveInertia(self.model, n) if self._inertia_is_known else None
         for row in range(n):
             self._set(row, inputs)
-            if self._elliptic:
-                self._difference(-ACCELERATION_DIFFERENCE, None, None, other[row])
-            self._difference(ACCELERATION_DIFFERENCE, None, None, qacc[row])
+            if inertia is None:
+                if self._elliptic:
+                    self._difference(-self._acceleration, None, None, other[row])
+                self._difference(self._acceleration, None, None, qacc[row])
+            else:
+                mujoco.mj_inverseSkip(self.model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
+                mujoco.mj_fwdActuation(self.model, data)
+                inertia.record(data, row)
             for target, source in zip(kept, forces, strict=True):
                 target[row] = source
             actuators.record(data, row)
@@ -110,12 +120,15 @@ class InverseDynamics:
             else:
                 self._difference(ONE_SIDED_DIFFERENCE, above[row], qvel[row], None)
             self._contacts.widen()
-        # The forces kept are those of the last acceleration moved.
-        residual = kept[0] - kept[1] - ACCELERATION_DIFFERENCE * qacc[:, -1]
+        # Where accelerations were moved the forces kept are those of the last one; otherwise qacc is 0 here.
+        residual = kept[0] - kept[1] - self._acceleration * qacc[:, -1]
+        if self._elliptic:
+            qacc = (qacc + other) / 2
+        if inertia is not None:
+            qacc = inertia.derivative()
         scale = np.abs(kept).max(axis=(0, 2))
         below[~bends] = above[~bends]
         qpos = self._without_switches(above, below, scale, inputs) if bends.any() else above
-        qacc = (qacc + other) / 2 if self._elliptic else qacc
         return Linearization(qpos, qvel, qacc, actuators.slopes(), residual, scale)
 
     def _without_switches(

@@ -200,6 +200,8 @@ class MjModel:
     actuator_ctrllimited: _Booleans
     actuator_ctrlrange: _Floats
     actuator_damping: _Floats
+    actuator_dampingpoly: _Floats
+    dof_dampingpoly: _Floats
     @staticmethod
     def from_xml_string(xml: str, assets: Mapping[str, bytes] | None = None) -> MjModel: ...
     @staticmethod
@@ -217,6 +219,12 @@ class MjData:
     ncon: int
     nefc: int
     nf: int
+    efc_D: _Floats
+    efc_J: _Floats
+    efc_J_colind: _Integers
+    efc_J_rowadr: _Integers
+    efc_J_rownnz: _Integers
+    efc_state: _Integers
     efc_KBIP: _Floats
     efc_force: _Floats
     qpos: _Floats
@@ -241,6 +249,8 @@ class MjData:
 def mj_step(m: MjModel, d: MjData, nstep: int = 1) -> None: ...
 def mj_forward(m: MjModel, d: MjData) -> None: ...
 def mj_forwardSkip(m: MjModel, d: MjData, skipstage: int, skipsensor: int) -> None: ...
+def mj_fullM(m: MjModel, d: MjData, dst: _Floats) -> None: ...
+def mj_isSparse(m: MjModel) -> bool: ...
 def mj_fwdActuation(m: MjModel, d: MjData) -> None: ...
 def mj_inverse(m: MjModel, d: MjData) -> None: ...
 def mj_inverseSkip(m: MjModel, d: MjData, skipstage: int, skipsensor: int) -> None: ...
