@@ -138,3 +138,15 @@ def test_command(tmp_path: Path, capsys, monkeypatch) -> None:
 def test_command_on_a_run(swung: Path, capsys) -> None:
     code, table, _ = run("check-gradients", f"run={swung}", "states=4", "gradient=finite_difference", capsys=capsys)
     assert code == 0 and str(swung) in table
+
+
+def test_a_model_that_mjx_cannot_load_is_checked_by_default(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """`auto` takes the C engine's gradient; what MJX finds approximately is no matter then."""
+    xml = tmp_path / "cylinder.xml"
+    xml.write_text(
+        '<mujoco><worldbody><geom type="plane" size="5 5 .1"/><body pos="0 0 .1"><freejoint/>'
+        '<geom type="ellipsoid" size=".1 .2 .1"/></body><body pos="0 0 .4"><freejoint/>'
+        '<geom type="cylinder" size=".1 .1"/></body></worldbody></mujoco>'
+    )
+    code, table, _ = run("check-gradients", f"model={xml}", "states=8", capsys=capsys)
+    assert code == 0 and "EngineGradient" in table and "MJX finds contacts" not in table

@@ -49,7 +49,7 @@ def check_gradients(**words: Unpack[CheckKeywords]) -> Result[list[GradientCheck
     return Result(
         value=checks,
         table=_table(subject, checks),
-        notes=[*_notes(checks, settings), *physics_check.advice(model, frame_skip, states)],
+        notes=[*_notes(checks, settings), *physics_check.advice(model, frame_skip, states, _through_mjx(checks))],
         files=files,
         passed=all(check.right for check in checks),
     )
@@ -109,6 +109,11 @@ def _table(subject: str, checks: list[GradientCheck]) -> Table:
     }
     header = ["", *(check.gradient.removesuffix("()") for check in checks)]
     return Table(header, [[name, *(str(cell(check)) for check in checks)] for name, cell in lines.items()], subject)
+
+
+def _through_mjx(checks: list[GradientCheck]) -> bool:
+    """Whether a gradient that was checked is of MJX, not of the C engine."""
+    return any(check.gradient.startswith(("Implicit", "Unrolled")) for check in checks)
 
 
 def _notes(checks: list[GradientCheck], settings: CheckSettings) -> list[str]:

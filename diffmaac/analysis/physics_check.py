@@ -249,8 +249,8 @@ def shortfall(model: mujoco.MjModel, frame_skip: int, states: States) -> float:
     return worst
 
 
-def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
-    """What to know about `model` when reading its check, in sentences."""
+def advice(model: mujoco.MjModel, frame_skip: int, states: States, through_mjx: bool = True) -> list[str]:
+    """What to know about `model` when reading its check, in sentences; of MJX where a gradient goes through it."""
     lines = []
     gap = shortfall(model, frame_skip, states)
     if gap > ALLOWED["float64"].step:
@@ -260,7 +260,7 @@ def advice(model: mujoco.MjModel, frame_skip: int, states: States) -> list[str]:
             f" iterations) the C engine stops up to {gap:.1e} short of its constraint problem's optimum; the errors"
             " here are against the optimum."
         )
-    if pairs := approximate_pairs(model):
+    if through_mjx and (pairs := approximate_pairs(model)):
         lines.append(
             f"MJX finds contacts between {', '.join(pairs)} by another algorithm than the C engine: where they touch,"
             " both the step and its gradient are approximate. Spheres, capsules, and boxes on planes are exact."

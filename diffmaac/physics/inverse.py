@@ -24,8 +24,8 @@ ONE_SIDED_DIFFERENCE = 2e-8
 1e-7 of the gradient, and half of the time is saved."""
 ACCELERATION_DIFFERENCES = 1e-5, 1e-4
 """Of accelerations [m/s^2, rad/s^2], in small models and in others, where `EffectiveInertia` has no closed form:
-rounding grows with the degrees of freedom. Central for elliptic cones, in which r bends; one-sided otherwise, since r is
-linear as long as no row becomes active or inactive."""
+rounding grows with the degrees of freedom. Central for elliptic cones, in which r bends; one-sided otherwise, since r
+is linear as long as no row becomes active or inactive."""
 SMALLER_DIFFERENCE = 1e-9
 """Of positions, where the differences above and below disagree: a constraint switches on or off within the step."""
 KINK, ROUNDING = 3e-4, 1e-13
