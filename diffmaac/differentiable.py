@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac import bridge, physics
+from diffmaac import autograd, physics
 from diffmaac.errors import DivergenceError, unknown
-from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
+from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.typed import as_function
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ class DifferentiablePhysics:
             differentiation = physics.EngineDifferentiation(model, frame_skip, threads)
             self._step = functools.partial(as_function(_EngineStep), differentiation)
         else:
+            from diffmaac import bridge  # which imports JAX
+
             physics.enable_compilation_cache()
             # XLA runs these small operations on one core: torch's threads say whether others are to be used.
             devices = physics.host_devices() if threads > 1 else ()
@@ -129,7 +131,7 @@ class DifferentiablePhysics:
                 raise ValueError(
                     f"{name} has the shape {tuple(x.shape)}; expected {(batch, self._widths[name])}, batch first.{hint}"
                 )
-        bridge.check_inputs(tuple(inputs.values()))
+        autograd.check_inputs(tuple(inputs.values()))
         for name, x in inputs.items():
             if not torch.isfinite(x).all():
                 row = int((~torch.isfinite(x)).any(1).nonzero()[0])
@@ -160,7 +162,7 @@ class _DifferencedStep(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         sources = (*ctx.saved_tensors, *cotangents)
         gradients = _tensors(ctx.differences.pull_back(*_arrays(sources)), sources[0])
-        return None, *bridge.once_differentiable(gradients, sources)
+        return None, *autograd.once_differentiable(gradients, sources)
 
 
 class _EngineStep(torch.autograd.Function):
@@ -176,7 +178,7 @@ class _EngineStep(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         sources = (*ctx.saved_tensors, *cotangents)
         gradients = ctx.differentiation.pull_back_along(ctx.trajectory, *_arrays(sources))
-        return None, *bridge.once_differentiable(_tensors(gradients, sources[0]), sources)
+        return None, *autograd.once_differentiable(_tensors(gradients, sources[0]), sources)
 
 
 def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
@@ -191,9 +193,9 @@ def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGrad
     if isinstance(gradient, AbstractGradient):
         return gradient
     makers = {
-        "implicit": ImplicitGradient,
+        "implicit": lambda: physics.ImplicitGradient(),
         "engine": EngineGradient,
-        "unrolled": lambda: UnrolledGradient(UNROLLED_ITERATIONS),
+        "unrolled": lambda: physics.UnrolledGradient(UNROLLED_ITERATIONS),
         "finite_difference": FiniteDifference,
     }
     if gradient in makers:
@@ -209,8 +211,8 @@ def _fastest(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, 
     """The fastest exact gradient, and why. On a CPU that of MJX is seldom faster, and compiles for a minute."""
     if torch.cuda.is_available():
         try:
-            ImplicitGradient().control_step(model, frame_skip)
-            return ImplicitGradient(), "torch has CUDA, and MJX can load the model"
+            physics.ImplicitGradient().control_step(model, frame_skip)
+            return physics.ImplicitGradient(), "torch has CUDA, and MJX can load the model"
         except physics.UnsupportedModel as error:
             _LOGGER.warning("gradient=auto leaves MJX: %s", error)
     if model.nv <= SMALL_MODEL:

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from diffmaac.physics.engine import Arrays
-from diffmaac.physics.gradient import ControlStep, PhysicsState
+from diffmaac.physics.signatures import ControlStep, PhysicsState
 from diffmaac.physics.typed import custom_vjp
 
 Rows: TypeAlias = tuple[np.ndarray, ...]

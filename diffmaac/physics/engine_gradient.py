@@ -9,10 +9,9 @@ from typing import TypeAlias
 
 import mujoco
 import numpy as np
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from diffmaac.physics.adjoint import SingleStage, State
-from diffmaac.physics.callback import called_back
 from diffmaac.physics.engine import Arrays, Engine, as_rows, check_frame_skip
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.inverse import UnexplainedForce
@@ -42,6 +41,8 @@ class EngineGradient(AbstractGradient):
     """
 
     def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
+        from diffmaac.physics.callback import called_back  # which imports JAX
+
         differentiation = EngineDifferentiation(model, frame_skip, threads=os.cpu_count() or 1)
         return called_back(differentiation.step, differentiation.pull_back)
 

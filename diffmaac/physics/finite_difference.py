@@ -5,9 +5,8 @@ import os
 
 import mujoco
 import numpy as np
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
-from diffmaac.physics.callback import called_back
 from diffmaac.physics.engine import Arrays, Engine, as_rows
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.tangent import TangentSpace
@@ -32,6 +31,8 @@ class FiniteDifference(AbstractGradient):
             raise ValueError(f"FiniteDifference got eps={self.eps}; it must be positive. 1e-6 suits most models.")
 
     def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
+        from diffmaac.physics.callback import called_back  # which imports JAX
+
         differences = CentralDifferences(model, frame_skip, self.eps, threads=os.cpu_count() or 1)
         return called_back(differences.step, differences.pull_back)
 

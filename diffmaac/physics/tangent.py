@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.joints import rotating_joints
 from diffmaac.physics.quaternion import multiply
-from diffmaac.physics.rotation import rotating_joints
 
 SMALL_ANGLE = 0.1
 """Rotations [rad] below which (x - sin x) / x^3 is taken from its series: the error is below 1e-12 on both sides."""
