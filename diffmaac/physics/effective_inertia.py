@@ -12,6 +12,10 @@ MANY_DOFS = 20
 """Degrees of freedom from which the closed form is faster than differences."""
 
 
+HELD = 10.0
+"""Damping over a time step, in inertias, from which it counts as holding a joint."""
+
+
 class EffectiveInertia:
     """M + J' D J over the active rows, recorded state by state, and what Euler's implicit damping makes of it.
 
@@ -25,11 +29,14 @@ class EffectiveInertia:
 
     @staticmethod
     def is_known(model: mujoco.MjModel) -> bool:
-        """Whether `model` has this closed form, and degrees of freedom enough for it to be faster."""
+        """Whether `model` has this closed form, and degrees of freedom enough for it to be faster, or joints that damping
+        holds: there a small discrete acceleration is a large continuous one, and differences cross switches."""
         pyramidal = model.opt.cone != int(mujoco.mjtCone.mjCONE_ELLIPTIC)
         euler = model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
         curved = model.dof_dampingpoly.any() or model.actuator_damping.any() or model.actuator_dampingpoly.any()
-        return model.nv >= MANY_DOFS and pyramidal and euler and model.nflex == 0 and not curved
+        held = (model.opt.timestep * model.dof_damping > HELD * model.dof_M0).any()
+        wanted = model.nv >= MANY_DOFS or held
+        return bool(wanted and pyramidal and euler and model.nflex == 0 and not curved)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at whose state `mj_inverse` has run."""

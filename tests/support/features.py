@@ -145,6 +145,7 @@ def features() -> dict[str, str]:
             driven(), 'actuatorgravcomp="true" actuatorfrcrange="-2 2"', body='gravcomp="1"'
         ),
         "springs and dampers of higher order": leg(driven(), 'damping=".3 .2 .1" stiffness="2 1 .5" springref=".5"'),
+        "damping that holds a joint": leg(driven(), 'damping="1e4" limited="true" range="-.2 .2" frictionloss=".1"'),
         "friction loss": leg(driven(), 'frictionloss=".4"'),
         "joint limits": leg(driven(), 'limited="true" range="-.2 .2" margin=".05"'),
         "ball joint": scene(

@@ -173,6 +173,7 @@ class MjModel:
     jnt_qposadr: _Integers
     jnt_dofadr: _Integers
     jnt_stiffness: _Floats
+    dof_M0: _Floats
     dof_damping: _Floats
     dof_jntid: _Integers
     dof_frictionloss: _Floats
