@@ -29,8 +29,10 @@ class EffectiveInertia:
 
     @staticmethod
     def is_known(model: mujoco.MjModel) -> bool:
-        """Whether `model` has this closed form, and degrees of freedom enough for it to be faster, or joints that damping
-        holds: there a small discrete acceleration is a large continuous one, and differences cross switches."""
+        """Whether `model` has this closed form and needs it, for its size or for joints that damping holds.
+
+        There a small discrete acceleration is a large continuous one, and differences cross switches.
+        """
         pyramidal = model.opt.cone != int(mujoco.mjtCone.mjCONE_ELLIPTIC)
         euler = model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
         curved = model.dof_dampingpoly.any() or model.actuator_damping.any() or model.actuator_dampingpoly.any()
