@@ -19,8 +19,9 @@ _LOGGER = logging.getLogger(__name__)
 GRADIENTS = ("auto", "implicit", "engine", "unrolled", "finite_difference")
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
-SMALL_MODEL = 4
-"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU: `docs/results/zoo.csv`."""
+SMALL_MODEL = 5
+"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU: inverse dynamics takes as long
+there (docs/performance.md), and errs more."""
 
 
 class DifferentiablePhysics:
