@@ -5,7 +5,7 @@ and second derivatives raise.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -15,6 +15,7 @@ from diffmaac.typed import is_grads_batched, with_context
 
 Tensors: TypeAlias = tuple[Tensor, ...]
 
+DTYPES = (torch.float32, torch.float64)
 SECOND_DERIVATIVE = (
     "A gradient that came from JAX or MuJoCo was differentiated again; only first derivatives are supported."
     " Take the second derivative in JAX, or detach the gradient."
@@ -106,3 +107,18 @@ def _over_rows(
     )
     outputs = apply(function, *(x.flatten(0, 1) for x in batches))
     return tuple(x.unflatten(0, (size, len(x) // size)) for x in outputs), (0,) * len(outputs)
+
+
+def check_inputs(inputs: Sequence[Tensor]) -> None:
+    """Raises ValueError unless all have one floating dtype and lie on one device."""
+    if not inputs:
+        raise ValueError("The bridge got no input; pass at least one tensor.")
+    dtypes = [str(tensor.dtype) for tensor in inputs]
+    if len(set(dtypes)) > 1 or inputs[0].dtype not in DTYPES:
+        raise ValueError(
+            f"The bridge got inputs of dtype {', '.join(dtypes)}; all must be torch.float32, or all torch.float64."
+            " It never casts: convert them first, e.g. with tensor.to(torch.float64)."
+        )
+    devices = [str(tensor.device) for tensor in inputs]
+    if len(set(devices)) > 1:
+        raise ValueError(f"The bridge got inputs on {', '.join(devices)}; move them to one device first.")

@@ -15,7 +15,7 @@ import torch
 from jax import Array
 from torch import Tensor
 
-from diffmaac.autograd import SECOND_DERIVATIVE
+from diffmaac.autograd import SECOND_DERIVATIVE, check_inputs
 from diffmaac.typed import as_function
 
 Check: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], None]
@@ -150,21 +150,6 @@ class _OnceDifferentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(SECOND_DERIVATIVE)
-
-
-def check_inputs(inputs: Sequence[Tensor]) -> None:
-    """Raises ValueError unless all have one floating dtype and lie on one device."""
-    if not inputs:
-        raise ValueError("The bridge got no input; pass at least one tensor.")
-    dtypes = [str(tensor.dtype) for tensor in inputs]
-    if len(set(dtypes)) > 1 or inputs[0].dtype not in _DTYPES:
-        raise ValueError(
-            f"The bridge got inputs of dtype {', '.join(dtypes)}; all must be torch.float32, or all torch.float64."
-            " It never casts: convert them first, e.g. with tensor.to(torch.float64)."
-        )
-    devices = [str(tensor.device) for tensor in inputs]
-    if len(set(devices)) > 1:
-        raise ValueError(f"The bridge got inputs on {', '.join(devices)}; move them to one device first.")
 
 
 def _divisible(inputs: Sequence[Tensor], parts: int) -> bool:

@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac import autograd, bridge, physics
-from diffmaac.engine_step import INPUTS, EngineStep, check_gradients, check_inputs, check_outputs
+from diffmaac import autograd, physics
+from diffmaac.engine_step import INPUTS, EngineStep, HasPullBack, check_gradients, check_inputs, check_outputs
 from diffmaac.errors import unknown
-from diffmaac.physics import AbstractGradient, FiniteDifference, ImplicitGradient, UnrolledGradient
+from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled
 
 _LOGGER = logging.getLogger(__name__)
-GRADIENTS = ("auto", "implicit", "unrolled", "finite_difference")
+GRADIENTS = ("auto", "implicit", "engine", "unrolled", "finite_difference")
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
-SMALL_MODEL = 3
-"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU. At batch 64 they take 0.7 of
-the time of the implicit gradient with one degree of freedom, 1.0 to 1.4 with three, 1.6 with six."""
+SMALL_MODEL = 5
+"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU: inverse dynamics takes as long
+there (docs/performance.md), and errs more."""
 
 
 class DifferentiablePhysics:
@@ -38,23 +38,26 @@ class DifferentiablePhysics:
     quaternion, and turning the body by d [rad] in its own frame moves the quaternion q by q (0, d/2). A second
     derivative raises.
 
-    On a CPU the C engine steps, whether a gradient is asked or not. The implicit gradient is MJX's at that state,
-    compiled on first use for each batch size and dtype; its own step is compared with the engine's on first use and now
-    and then. On other devices, and for what changes the physics, MJX steps. torch's number of threads holds for all.
+    On a CPU the C engine steps, whether a gradient is asked or not. The gradient "engine" is taken at its solution.
+    "implicit" is MJX's at that state, compiled on first use for each batch size and dtype; its own step is compared
+    with the engine's on first use and now and then. On other devices, and for what changes the physics, MJX steps.
+    torch's number of threads holds for all.
 
     Args:
         model: any that MuJoCo loads: an MjModel, an MjSpec, or an MJCF, its path or its text. Copied: later changes
             have no effect.
         frame_skip: time steps in one call.
-        gradient: "implicit" (exact, compiled by JAX), "unrolled", "finite_difference" (the C engine, compiles nothing),
-            an object of `diffmaac.physics`, or "auto": central differences for small models on a CPU and for what MJX
-            cannot load, else the implicit gradient. The attribute `gradient` tells which it is.
+        gradient: "implicit" (exact, compiled by JAX), "engine" (the implicit gradient of the C engine, compiles
+            nothing), "unrolled", "finite_difference" (of the C engine), an object of `diffmaac.physics`, or "auto":
+            "engine", and "finite_difference" for small models and what "engine" refuses; where torch has CUDA
+            "implicit", if MJX can load the model. The attribute `gradient` tells which it is, and the log why.
         remat: keep only the inputs between forward and backward pass, and compute the step again in the latter. Where
             the C engine steps, it is so anyway.
 
     Raises:
         ValueError: the model, the gradient or, when called, an input's shape, dtype or device cannot be used.
-        UnsupportedModel: in the backward pass, MJX's step is not the C engine's; names row, coordinate and size.
+        UnsupportedModel: the gradient cannot do the model; in the backward pass, what it differentiates is not the C
+            engine's step; names row, coordinate and size.
         DivergenceError: when called, an input is not finite, or a state is no longer finite after the step; names its
             row and the time step. In the backward pass: a gradient is not finite.
     """
@@ -73,18 +76,24 @@ class DifferentiablePhysics:
         threads = torch.get_num_threads()
         self._engine = physics.Engine(model, frame_skip, threads)
         self._seen: set[tuple] = set()
-        if isinstance(self.gradient, FiniteDifference):
-            differences = physics.CentralDifferences(model, frame_skip, self.gradient.eps, threads)
-            self._on_host = autograd.to_torch(EngineStep(self._engine, differences))
-        else:
-            physics.enable_compilation_cache()
-            # XLA runs these small operations on one core: torch's threads say whether others are to be used.
-            devices = physics.host_devices() if threads > 1 else ()
-            step = physics.batched_control_step(model, frame_skip, self.gradient)
-            options = physics.compiler_options()
-            compiled = physics.CompiledGradient(model, frame_skip, step, devices, options)
-            self._on_host = autograd.to_torch(EngineStep(self._engine, compiled))
-            self._in_jax = bridge.to_torch(step, devices, remat, options, check_gradients)
+        self._on_host = autograd.to_torch(EngineStep(self._engine, self._derivative(threads)))
+
+    def _derivative(self, threads: int) -> HasPullBack:
+        """The derivative of the engine's step. Where JAX has a part in it, this prepares MJX's own step as well."""
+        model, frame_skip, gradient, remat = self._arguments
+        if isinstance(gradient, FiniteDifference):
+            return physics.CentralDifferences(model, frame_skip, gradient.eps, threads)
+        if isinstance(gradient, EngineGradient):
+            return physics.EngineDifferentiation(model, frame_skip, threads)
+        from diffmaac import bridge  # which imports JAX
+
+        physics.enable_compilation_cache()
+        # XLA runs these small operations on one core: torch's threads say whether others are to be used.
+        devices = physics.host_devices() if threads > 1 else ()
+        step = physics.batched_control_step(model, frame_skip, gradient)
+        options = physics.compiler_options()
+        self._in_jax = bridge.to_torch(step, devices, remat, options, check_gradients)
+        return physics.CompiledGradient(model, frame_skip, step, devices, options)
 
     def __reduce__(self) -> tuple[type["DifferentiablePhysics"], tuple[object, ...]]:
         """For copy and pickle: it is built again, and what is compiled for it compiled again or read from the cache."""
@@ -124,7 +133,7 @@ class DifferentiablePhysics:
 
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         by_engine = inputs[0].device.type == "cpu" and not self.gradient.changes_physics
-        if by_engine or isinstance(self.gradient, FiniteDifference):
+        if by_engine or isinstance(self.gradient, FiniteDifference | EngineGradient):
             return self._on_host(*inputs)
         if is_transformed(inputs):
             raise RuntimeError(
@@ -154,7 +163,7 @@ class DifferentiablePhysics:
                 raise ValueError(
                     f"{name} has the shape {tuple(x.shape)}; expected {(batch, self._widths[name])}, batch first.{hint}"
                 )
-        bridge.check_inputs(tuple(inputs.values()))
+        autograd.check_inputs(tuple(inputs.values()))
 
 
 def _compiled_model(model: object) -> mujoco.MjModel:
@@ -182,19 +191,33 @@ def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGrad
     if isinstance(gradient, AbstractGradient):
         return gradient
     makers = {
-        "implicit": ImplicitGradient,
-        "unrolled": lambda: UnrolledGradient(UNROLLED_ITERATIONS),
+        "implicit": lambda: physics.ImplicitGradient(),
+        "engine": EngineGradient,
+        "unrolled": lambda: physics.UnrolledGradient(UNROLLED_ITERATIONS),
         "finite_difference": FiniteDifference,
     }
     if gradient in makers:
         return makers[gradient]()
     if gradient != "auto":
         raise ValueError(unknown("gradient", gradient, GRADIENTS))
-    if model.nv <= SMALL_MODEL and physics.on_cpu():
-        return FiniteDifference()
+    chosen, reason = _fastest(model, frame_skip)
+    _LOGGER.info("gradient=auto takes %s: %s", chosen, reason)
+    return chosen
+
+
+def _fastest(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, str]:
+    """The fastest exact gradient, and why. On a CPU that of MJX is seldom faster, and compiles for a minute."""
+    if torch.cuda.is_available():
+        try:
+            physics.ImplicitGradient().control_step(model, frame_skip)
+            return physics.ImplicitGradient(), "torch has CUDA, and MJX can load the model"
+        except physics.UnsupportedModel as error:
+            _LOGGER.warning("gradient=auto leaves MJX: %s", error)
+    if model.nv <= SMALL_MODEL:
+        return FiniteDifference(), f"the model has {model.nv} degrees of freedom, at most {SMALL_MODEL}"
     try:
-        ImplicitGradient().control_step(model, frame_skip)
+        physics.check_model(model, frame_skip)
     except physics.UnsupportedModel as error:
         _LOGGER.warning("gradient=auto takes central differences of the C engine: %s", error)
-        return FiniteDifference()
-    return ImplicitGradient()
+        return FiniteDifference(), "inverse dynamics cannot do the model"
+    return EngineGradient(), "it is exact, compiles nothing and is faster than central differences"

@@ -263,7 +263,7 @@ class CheckKeywords(TypedDict, total=False):
     64"""
 
     gradient: Words
-    """one or more, separated by commas; default [implicit]"""
+    """one or more, separated by commas; default [auto]"""
 
     precision: Literal["float32", "float64"]
     """precision of the inputs; default float64"""

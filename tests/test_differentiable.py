@@ -11,7 +11,7 @@ import torch
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
 from diffmaac import DifferentiablePhysics, DivergenceError, physics
-from diffmaac.physics import FiniteDifference, ImplicitGradient, UnrolledGradient, announcing, host
+from diffmaac.physics import EngineGradient, FiniteDifference, UnrolledGradient, announcing, host
 
 FRAME_SKIP = 3
 
@@ -97,16 +97,17 @@ def test_activations_go_in_and_come_out() -> None:
 
 
 def test_auto_chooses_by_size_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    text = """<mujoco><worldbody><body><freejoint/><geom type="cylinder" size="1 1"/></body>
-      <body><freejoint/><geom type="ellipsoid" size="1 1 2"/></body>
-      <body><freejoint/><geom type="box" size="1 1 1"/></body></worldbody></mujoco>"""
-    with caplog.at_level(logging.WARNING, "diffmaac"):
+    text = """<mujoco><option noslip_iterations="3"/><worldbody><body><freejoint/><geom size="1"/></body>
+      </worldbody></mujoco>"""
+    with caplog.at_level(logging.INFO, "diffmaac"):
         refused = DifferentiablePhysics(mujoco.MjModel.from_xml_string(text))
     assert refused.gradient == FiniteDifference()
-    assert "no exact contact of ellipsoid and cylinder" in caplog.text
+    assert "gradient=auto takes central differences" in caplog.text and "3 noslip iterations" in caplog.text
     small = DifferentiablePhysics(load(PENDULUM, "Euler"))
     assert small.gradient == FiniteDifference() and "FiniteDifference(eps=1e-06)" in repr(small)
-    assert DifferentiablePhysics(load(ASSORTMENT, "Euler")).gradient == ImplicitGradient()
+    with caplog.at_level(logging.INFO, "diffmaac"):
+        assert DifferentiablePhysics(load(ASSORTMENT, "Euler")).gradient == EngineGradient()
+    assert "gradient=auto takes EngineGradient(): it is exact" in caplog.text
     assert isinstance(DifferentiablePhysics(load(PENDULUM, "Euler"), 1, "unrolled").gradient, UnrolledGradient)
 
 
@@ -200,8 +201,19 @@ def test_divergence_names_the_sample_and_the_time_step(
         differenced(COLUMN, qvel, COLUMN)
 
 
-def test_importing_diffmaac_loads_no_jax() -> None:
-    code = "import sys, diffmaac as d; assert 'jax' not in sys.modules; d.DifferentiablePhysics; sys.modules['jax']"
+def test_the_gradient_of_the_c_engine_needs_no_jax() -> None:
+    """Which takes seconds to import; the implicit gradient of MJX needs it, and brings it."""
+    code = """
+import sys, mujoco, torch, diffmaac
+body = '<body><freejoint/><geom size="1"/></body>'
+model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+qpos, qvel, ctrl = (torch.ones(2, n, dtype=torch.float64, requires_grad=True) for n in (7, 6, 0))
+for gradient in ("auto", "engine", "finite_difference"):
+    diffmaac.DifferentiablePhysics(model, 2, gradient)(qpos, qvel, ctrl)[0].sum().backward()
+assert qvel.grad.abs().sum() > 0 and "jax" not in sys.modules
+diffmaac.DifferentiablePhysics(model, 2, "implicit")
+sys.modules["jax"]
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -144,3 +144,15 @@ def test_a_model_that_blows_up_is_called_unstable(tmp_path: Path, capsys, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["unstable.xml"]
     stable = mujoco.MjModel.from_xml_string(UNSTABLE.replace("1e7", "1"))
     assert visited_states(stable, 1, 4).blown_up == 0
+
+
+def test_a_model_that_mjx_cannot_load_is_checked_by_default(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """`auto` takes the C engine's gradient."""
+    xml = tmp_path / "cylinder.xml"
+    xml.write_text(
+        '<mujoco><worldbody><geom type="plane" size="5 5 .1"/><body pos="0 0 .1"><freejoint/>'
+        '<geom type="ellipsoid" size=".1 .2 .1"/></body><body pos="0 0 .4"><freejoint/>'
+        '<geom type="cylinder" size=".1 .1"/></body></worldbody></mujoco>'
+    )
+    code, table, _ = run("check-gradients", f"model={xml}", "states=8", capsys=capsys)
+    assert code == 0 and "EngineGradient" in table

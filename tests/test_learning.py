@@ -1,6 +1,7 @@
 """That the algorithm learns, at the settings that users get: minutes of training (`make test ARGS="-m slow"`)."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -16,16 +17,19 @@ EPISODES = 100
 
 
 @pytest.mark.parametrize("dynamics", ["learned", "true"])
-def test_pendulum_is_solved(dynamics: str, tmp_path: Path) -> None:
+def test_pendulum_is_solved(dynamics: Literal["learned", "true"], tmp_path: Path) -> None:
     run = diffmaac.train(env="pendulum", dynamics=dynamics, out=str(tmp_path / "run"), progress=False)
     assert run.evaluation.solved == len(run.evaluation.returns) == 10
     assert run.best is not None and run.best.evaluation.solved == 10
 
 
 @pytest.mark.parametrize("dynamics", ["learned", "true"])
-def test_the_double_integrator_is_within_a_twentieth_of_the_optimum(dynamics: str, tmp_path: Path) -> None:
+def test_the_double_integrator_is_within_a_twentieth_of_the_optimum(
+    dynamics: Literal["learned", "true"], tmp_path: Path
+) -> None:
     """Undiscounted cost over the same episodes as the Riccati optimum's."""
-    agent = diffmaac.train(env="double_integrator", dynamics=dynamics, out=str(tmp_path / "run"), progress=False).agent
+    run = diffmaac.train(env="double_integrator", dynamics=dynamics, out=str(tmp_path / "run"), progress=False)
+    agent = run.agent
     system = agent.task.system
     assert isinstance(system, LinearSystem)
     gain = torch.from_numpy(riccati(system.A, system.B, *quadratic_cost(agent.task))[0]).float()

@@ -23,6 +23,6 @@ def in_turn(functions: Sequence[Function], repeats: int, warm_up: int = 1) -> li
     return [list(times) for times in zip(*rounds, strict=True)]
 
 
-def medians(functions: Sequence[Function], repeats: int) -> list[float]:
+def medians(functions: Sequence[Function], repeats: int, warm_up: int = 1) -> list[float]:
     """The median of each function's milliseconds, taken in turn."""
-    return [statistics.median(times) for times in in_turn(functions, repeats)]
+    return [statistics.median(times) for times in in_turn(functions, repeats, warm_up)]

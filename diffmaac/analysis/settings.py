@@ -6,7 +6,7 @@ from diffmaac.runs.layout import POLICIES
 from diffmaac.settings import PlanSettings, setting
 from diffmaac.settings.schema import MOST_ROWS, MOST_STEPS
 
-GRADIENTS = ("implicit", "unrolled", "finite_difference")
+GRADIENTS = ("auto", "engine", "implicit", "unrolled", "finite_difference")
 """How a step of MuJoCo can be differentiated, see `diffmaac.DifferentiablePhysics`."""
 OF_A_TASK = ("seeds", "gamma", "process_std", "transitions", "caution", "critic_transitions", "critic_updates")
 OF_A_RUN = ("samples", "chunk", "rollout")
@@ -42,7 +42,7 @@ class CheckSettings:
     run: str = setting("", "run directory: states that its policy visits, of its task")
     frame_skip: int = setting(0, "time steps of a control step; 0: the task's own, 1 for model=", 0, MOST_STEPS)
     states: int = setting(64, "states to compare in, with an active constraint where they can be found", 1, MOST_ROWS)
-    gradient: list[str] = setting(["implicit"], "one or more, separated by commas", choices=GRADIENTS, fewest=1)
+    gradient: list[str] = setting(["auto"], "one or more, separated by commas", choices=GRADIENTS, fewest=1)
     precision: str = setting("float64", "precision of the inputs", choices=("float32", "float64"))
     seed: int = setting(0, "seed of controls and cotangents", 0, 2**31 - 1)
     out: str = setting("", "file for the numbers, as CSV", file=())

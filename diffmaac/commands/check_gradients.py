@@ -10,7 +10,7 @@ HELP = help_text(
 
 \b
   diffmaac check-gradients env=ant
-  diffmaac check-gradients model=robot.xml frame_skip=5 gradient=implicit,unrolled,finite_difference
+  diffmaac check-gradients model=robot.xml frame_skip=5 gradient=engine,implicit,finite_difference
   diffmaac check-gradients run=runs/half_cheetah-... states=256 out=check.csv
 """,
     CheckSettings,

@@ -1,20 +1,56 @@
-"""One control step of a MuJoCo model in JAX, and how it is differentiated."""
+"""One control step of a MuJoCo model, and how it is differentiated: in the C engine, or in JAX.
 
-from diffmaac.physics._import import mjx as mjx  # first: it keeps MJX from printing
-from diffmaac.physics.announcing import announce as announce
-from diffmaac.physics.batch import batched_control_step as batched_control_step
-from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
-from diffmaac.physics.cache import persistent_cache as persistent_cache
-from diffmaac.physics.compiled import CompiledGradient as CompiledGradient
+What needs JAX is imported when it is first used; the gradients of the C engine do without it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from diffmaac.physics.engine import Engine as Engine
+from diffmaac.physics.engine_gradient import EngineDifferentiation as EngineDifferentiation
+from diffmaac.physics.engine_gradient import EngineGradient as EngineGradient
+from diffmaac.physics.engine_gradient import check_model as check_model
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
-from diffmaac.physics.gradient import ControlStep as ControlStep
-from diffmaac.physics.host import check_process as check_process
-from diffmaac.physics.host import compiler_options as compiler_options
-from diffmaac.physics.host import host_devices as host_devices
-from diffmaac.physics.host import on_cpu as on_cpu
-from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
-from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient
 from diffmaac.physics.unsupported import UnsupportedModel as UnsupportedModel
+
+if TYPE_CHECKING:
+    from diffmaac.physics._import import mjx as mjx
+    from diffmaac.physics.announcing import announce as announce
+    from diffmaac.physics.batch import batched_control_step as batched_control_step
+    from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
+    from diffmaac.physics.cache import persistent_cache as persistent_cache
+    from diffmaac.physics.compiled import CompiledGradient as CompiledGradient
+    from diffmaac.physics.host import check_process as check_process
+    from diffmaac.physics.host import compiler_options as compiler_options
+    from diffmaac.physics.host import host_devices as host_devices
+    from diffmaac.physics.host import on_cpu as on_cpu
+    from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
+    from diffmaac.physics.signatures import ControlStep as ControlStep
+    from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient
+
+_HOMES = {
+    "mjx": "_import",
+    "announce": "announcing",
+    "batched_control_step": "batch",
+    "enable_compilation_cache": "cache",
+    "persistent_cache": "cache",
+    "CompiledGradient": "compiled",
+    "check_process": "host",
+    "compiler_options": "host",
+    "host_devices": "host",
+    "on_cpu": "host",
+    "ImplicitGradient": "implicit",
+    "ControlStep": "signatures",
+    "UnrolledGradient": "unrolled",
+}
+"""The names that need JAX -> their modules."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diffmaac.physics' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"diffmaac.physics.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -5,8 +5,9 @@ import mujoco
 import numpy as np
 from jax import Array
 
-from diffmaac.physics.gradient import AbstractGradient, BatchedControlStep, BatchedPhysicsState
+from diffmaac.physics.gradient import AbstractGradient
 from diffmaac.physics.implicit import ImplicitGradient
+from diffmaac.physics.signatures import BatchedControlStep, BatchedPhysicsState
 
 _DEFAULT = ImplicitGradient()
 

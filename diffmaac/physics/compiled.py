@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from diffmaac.physics.announcing import announced
-from diffmaac.physics.gradient import BatchedControlStep
 from diffmaac.physics.guard import Guard
 from diffmaac.physics.host import check_process
+from diffmaac.physics.signatures import BatchedControlStep
 from diffmaac.physics.typed import pull_back_program
 
 Options: TypeAlias = dict[str, bool | int]

@@ -12,8 +12,8 @@ import mujoco
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from mujoco import mjx
 
+from diffmaac.physics._import import mjx
 from diffmaac.physics.typed import einsum, jvp, repeat
 
 PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)

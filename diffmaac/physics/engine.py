@@ -1,6 +1,7 @@
 """Batches of control steps in the MuJoCo C engine, over threads. No JAX, no gradients."""
 
 import copy
+import math
 import os
 from typing import TypeAlias
 
@@ -30,6 +31,11 @@ def check_frame_skip(frame_skip: int) -> None:
     """Raises ValueError for less than one time step."""
     if frame_skip < 1:
         raise ValueError(f"frame_skip is {frame_skip}; a control step has at least one time step. Pass 1 or more.")
+
+
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """(*lead, width) -> (n, width)."""
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 class Engine:

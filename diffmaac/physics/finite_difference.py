@@ -1,19 +1,15 @@
 """Central differences of the C engine: the referee, and the way for models that MJX cannot load."""
 
 import dataclasses
-import math
 import os
 
-import jax
 import mujoco
 import numpy as np
-from jax import Array
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
-from diffmaac.physics.engine import Arrays, Engine
-from diffmaac.physics.gradient import AbstractGradient, ControlStep, PhysicsState
+from diffmaac.physics.engine import Arrays, Engine, as_rows
+from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.tangent import TangentSpace
-from diffmaac.physics.typed import custom_vjp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +31,10 @@ class FiniteDifference(AbstractGradient):
             raise ValueError(f"FiniteDifference got eps={self.eps}; it must be positive. 1e-6 suits most models.")
 
     def control_step(self, model: mujoco.MjModel, frame_skip: int) -> ControlStep:
+        from diffmaac.physics.callback import called_back  # which imports JAX
+
         differences = CentralDifferences(model, frame_skip, self.eps, threads=os.cpu_count() or 1)
-
-        def step(qpos: Array, qvel: Array, act: Array, ctrl: Array) -> PhysicsState:
-            shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (qpos, qvel, act))
-            return jax.pure_callback(differences.step, shapes, qpos, qvel, act, ctrl, vmap_method="broadcast_all")
-
-        def forward(qpos: Array, qvel: Array, act: Array, ctrl: Array) -> tuple[PhysicsState, tuple[Array, ...]]:
-            return step(qpos, qvel, act, ctrl), (qpos, qvel, act, ctrl)
-
-        def backward(inputs: tuple[Array, ...], cotangents: PhysicsState) -> tuple[Array, ...]:
-            shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs)
-            return jax.pure_callback(differences.pull_back, shapes, *inputs, *cotangents, vmap_method="broadcast_all")
-
-        return custom_vjp(step, forward, backward)
+        return called_back(differences.step, differences.pull_back)
 
 
 class CentralDifferences:
@@ -66,7 +52,7 @@ class CentralDifferences:
         """(qpos, qvel, act, ctrl) -> (qpos, qvel, act)."""
         arrays = [np.asarray(x) for x in inputs]  # JAX hands its own arrays to a callback
         lead, dtype = arrays[0].shape[:-1], arrays[0].dtype
-        after = self._engine.step(*(_rows(x) for x in arrays))
+        after = self._engine.step(*(as_rows(x) for x in arrays))
         qpos, qvel, act = (x.reshape(*lead, x.shape[-1]).astype(dtype) for x in after)
         return qpos, qvel, act
 
@@ -74,7 +60,7 @@ class CentralDifferences:
         """(qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four."""
         arrays = [np.asarray(x) for x in inputs_and_cotangents]
         lead, dtype = arrays[0].shape[:-1], arrays[0].dtype
-        rows = [_rows(x).astype(np.float64) for x in arrays]
+        rows = [as_rows(x).astype(np.float64) for x in arrays]
         after = self.displaced(tuple(rows[:4]))
         slopes = (after[0] - after[1]) / (2 * self._eps)
         gradient = np.einsum("bdj,bj->bd", slopes, np.concatenate(rows[4:], axis=1))
@@ -94,9 +80,5 @@ class CentralDifferences:
         batch = (2, len(qpos), directions)
         moved = [self._tangent.displace(qpos[:, None], np.broadcast_to(moves[0], (*batch, widths[0])))]
         moved += [x[:, None] + move for x, move in zip(others, moves[1:], strict=True)]
-        after = np.concatenate(self._engine.step(*map(_rows, moved)), axis=1)
+        after = np.concatenate(self._engine.step(*map(as_rows, moved)), axis=1)
         return after.reshape(*batch, after.shape[-1])
-
-
-def _rows(array: np.ndarray) -> np.ndarray:
-    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])

@@ -1,27 +1,14 @@
 """The interface: how a control step is differentiated is an object, passed as a value."""
 
 import abc
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import mujoco
-from jax import Array
-from jaxtyping import Float
 
-PhysicsState: TypeAlias = tuple[Float[Array, " nq"], Float[Array, " nv"], Float[Array, " na"]]
-"""(qpos, qvel, act)."""
-
-ControlStep: TypeAlias = Callable[
-    [Float[Array, " nq"], Float[Array, " nv"], Float[Array, " na"], Float[Array, " nu"]], PhysicsState
-]
-"""(qpos, qvel, act, ctrl) -> (qpos, qvel, act): pure, unbatched, differentiable in every argument."""
-
-BatchedPhysicsState: TypeAlias = tuple[Float[Array, "batch nq"], Float[Array, "batch nv"], Float[Array, "batch na"]]
-
-BatchedControlStep: TypeAlias = Callable[
-    [Float[Array, "batch nq"], Float[Array, "batch nv"], Float[Array, "batch na"], Float[Array, "batch nu"]],
-    BatchedPhysicsState,
-]
+if TYPE_CHECKING:
+    from diffmaac.physics.signatures import ControlStep
+else:  # JAX takes seconds to import, and the gradients of the C engine do without it
+    ControlStep = Any
 
 
 class AbstractGradient(abc.ABC):

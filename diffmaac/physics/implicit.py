@@ -4,11 +4,12 @@ import dataclasses
 
 import mujoco
 from jax import lax
-from mujoco import mjx
 
+from diffmaac.physics._import import mjx
 from diffmaac.physics.elimination import solve
-from diffmaac.physics.gradient import AbstractGradient, ControlStep
+from diffmaac.physics.gradient import AbstractGradient
 from diffmaac.physics.integrator import SOLUTION
+from diffmaac.physics.signatures import ControlStep
 from diffmaac.physics.solver import constraint_problem, force_law, hessian, minimise, residual
 from diffmaac.physics.step import control_step
 from diffmaac.physics.typed import named

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Int
-from mujoco import mjx
 
+from diffmaac.physics._import import mjx
 from diffmaac.physics.elimination import solve
 from diffmaac.physics.rotation import integrate_rotations
 from diffmaac.physics.typed import checkpoint, jvp

@@ -1,11 +1,15 @@
 """Quaternions (w, x, y, z), in numpy as in JAX."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from jax import Array
 
-Quaternions = TypeVar("Quaternions", np.ndarray, Array)
+if TYPE_CHECKING:
+    from jax import Array
+
+    Quaternions = TypeVar("Quaternions", np.ndarray, Array)
+else:
+    Quaternions = TypeVar("Quaternions")
 
 
 def multiply(a: Quaternions, b: Quaternions) -> Quaternions:

@@ -10,8 +10,9 @@ import mujoco
 import numpy as np
 from jax import Array
 from jaxtyping import Float
-from mujoco import mjx
 
+from diffmaac.physics._import import mjx
+from diffmaac.physics.joints import rotating_joints
 from diffmaac.physics.quaternion import multiply
 from diffmaac.physics.typed import norm
 
@@ -43,16 +44,6 @@ def rotation_between(one: Float[Array, "*batch 4"], other: Float[Array, "*batch 
     norm = jnp.sqrt(jnp.where(small, 1.0, (v**2).sum(-1)))
     factor = jnp.where(small, series / w, jnp.arctan2(norm, w) / norm)
     return 2 * factor[..., None] * v
-
-
-def rotating_joints(model: mjx.Model | mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the n ball and free joints: their indices (n,), their quaternions' into qpos (n, 4), their dofs (n, 3)."""
-    kinds = np.asarray(model.jnt_type)
-    free = kinds == int(mujoco.mjtJoint.mjJNT_FREE)
-    joints = np.flatnonzero(free | (kinds == int(mujoco.mjtJoint.mjJNT_BALL)))
-    shift = 3 * free[joints, None]
-    quaternions = np.asarray(model.jnt_qposadr)[joints, None] + shift + np.arange(4)
-    return joints, quaternions, np.asarray(model.jnt_dofadr)[joints, None] + shift + np.arange(3)
 
 
 def integrate_rotations(model: mjx.Model, before: mjx.Data, after: mjx.Data) -> mjx.Data:

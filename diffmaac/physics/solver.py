@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from mujoco import mjx
 
+from diffmaac.physics._import import mjx
 from diffmaac.physics.elimination import solve
 from diffmaac.physics.typed import einsum, pad, repeat
 

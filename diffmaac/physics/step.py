@@ -10,15 +10,16 @@ import mujoco
 import numpy as np
 from jax import Array
 from jaxtyping import Float
-from mujoco import mjx
 
+from diffmaac.physics._import import mjx
 from diffmaac.physics.contact import collide, correct_contacts
 from diffmaac.physics.elimination import solve as solve_linear
 from diffmaac.physics.engine import check_frame_skip
-from diffmaac.physics.gradient import ControlStep, PhysicsState
 from diffmaac.physics.host import check_process
 from diffmaac.physics.integrator import Carry, Stage, euler, implicit_fast, one_stage, rk4
-from diffmaac.physics.rotation import rotating_joints, rotational_springs
+from diffmaac.physics.joints import rotating_joints
+from diffmaac.physics.rotation import rotational_springs
+from diffmaac.physics.signatures import ControlStep, PhysicsState
 from diffmaac.physics.supported import check_supported
 from diffmaac.physics.unsupported import UnsupportedModel
 

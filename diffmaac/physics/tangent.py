@@ -4,8 +4,11 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.joints import rotating_joints
 from diffmaac.physics.quaternion import multiply
-from diffmaac.physics.rotation import rotating_joints
+
+SMALL_ANGLE = 0.1
+"""Rotations [rad] below which (x - sin x) / x^3 is taken from its series: the error is below 1e-12 on both sides."""
 
 
 class TangentSpace:
@@ -32,6 +35,29 @@ class TangentSpace:
         turn = np.concatenate([np.cos(angle / 2), 0.5 * np.sinc(angle / (2 * np.pi)) * angle_axis], axis=-1)
         moved[..., self._quaternions] = multiply(moved[..., self._quaternions], turn)
         return moved
+
+    def transport(
+        self, displacement: Float[np.ndarray, "*batch nv"], gradient: Float[np.ndarray, "*batch nv"]
+    ) -> tuple[Float[np.ndarray, "*batch nv"], Float[np.ndarray, "*batch nv"]]:
+        """The gradients with respect to the position before and to the displacement, from that with respect to the
+        position after it; all in the tangent space.
+
+        With w the rotation, R = exp [w], x = |w|: they are R g and J' g with the right Jacobian J of SO(3),
+        J' = 1 + (1 - cos x) / x^2 [w] + (x - sin x) / x^3 [w]^2 (Sola et al., "A micro Lie theory", 2018, eq. 143).
+        """
+        if len(self._rotations) == 0:
+            return gradient, gradient
+        before, moved = gradient.copy(), gradient.copy()
+        w, g = displacement[..., self._rotations], gradient[..., self._rotations]
+        x = np.linalg.norm(w, axis=-1, keepdims=True)
+        sine, cosine = np.sinc(x / np.pi), 0.5 * np.sinc(x / (2 * np.pi)) ** 2  # sin x / x, (1 - cos x) / x^2
+        series: np.ndarray = (1 - x**2 / 20 * (1 - x**2 / 42)) / 6
+        cubic: np.ndarray = np.where(x < SMALL_ANGLE, series, (1 - sine) / np.maximum(x, SMALL_ANGLE) ** 2)
+        once = np.cross(w, g)
+        twice = np.cross(w, once)
+        before[..., self._rotations] = g + sine * once + cosine * twice
+        moved[..., self._rotations] = g + cosine * once + cubic * twice
+        return before, moved
 
     def pull_back(
         self, qpos: Float[np.ndarray, "*batch nq"], gradient: Float[np.ndarray, "*batch nv"]

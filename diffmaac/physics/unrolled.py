@@ -3,9 +3,10 @@
 import dataclasses
 
 import mujoco
-from mujoco import mjx
 
-from diffmaac.physics.gradient import AbstractGradient, ControlStep
+from diffmaac.physics._import import mjx
+from diffmaac.physics.gradient import AbstractGradient
+from diffmaac.physics.signatures import ControlStep
 from diffmaac.physics.solver import constraint_problem, minimise_unrolled
 from diffmaac.physics.step import control_step
 

@@ -1,7 +1,7 @@
-"""The failure that a model cannot be differentiated through MJX."""
+"""The refusal of a model."""
 
 from diffmaac.errors import DiffmaacError
 
 
 class UnsupportedModel(DiffmaacError):
-    """A model with something that MJX, or the step made of it, cannot do as the C engine does."""
+    """A model with something that a gradient cannot do as the C engine does."""

@@ -10,7 +10,7 @@ LIBRARY = ROOT / "diffmaac"
 LAYERS = [
     ["errors", "keywords", "result", "mujoco_warnings", "provenance", "files", "seeding", "typed", "types"],
     ["settings"],
-    ["system", "render"],
+    ["system", "render", "autograd"],
     ["env"],
     ["task"],
     ["tasks"],

@@ -15,6 +15,8 @@ _Singles = NDArray[np.float32]
 _Integers = NDArray[np.int32]
 _Booleans = NDArray[np.bool_]
 
+mjMINVAL: float
+
 class _Enum:
     """An enum of pybind11: it counts as an integer, but is none, and its class cannot be iterated."""
 
@@ -29,7 +31,9 @@ class _Enum:
     def __ror__(self, other: int) -> int: ...
 
 class mjtBias(_Enum):
+    mjBIAS_NONE: ClassVar[mjtBias]
     mjBIAS_AFFINE: ClassVar[mjtBias]
+    mjBIAS_MUSCLE: ClassVar[mjtBias]
 
 class mjtCamera(_Enum):
     mjCAMERA_FIXED: ClassVar[mjtCamera]
@@ -37,17 +41,36 @@ class mjtCamera(_Enum):
 class mjtCatBit(_Enum):
     mjCAT_ALL: ClassVar[mjtCatBit]
 
+class mjtCone(_Enum):
+    mjCONE_ELLIPTIC: ClassVar[mjtCone]
+
 class mjtDisableBit(_Enum):
+    mjDSBL_ACTUATION: ClassVar[mjtDisableBit]
     mjDSBL_CONSTRAINT: ClassVar[mjtDisableBit]
     mjDSBL_CONTACT: ClassVar[mjtDisableBit]
     mjDSBL_SPRING: ClassVar[mjtDisableBit]
     mjDSBL_DAMPER: ClassVar[mjtDisableBit]
     mjDSBL_FILTERPARENT: ClassVar[mjtDisableBit]
     mjDSBL_AUTORESET: ClassVar[mjtDisableBit]
+    mjDSBL_CONTACT: ClassVar[mjtDisableBit]
+    mjDSBL_DAMPER: ClassVar[mjtDisableBit]
+    mjDSBL_EULERDAMP: ClassVar[mjtDisableBit]
     mjDSBL_WARMSTART: ClassVar[mjtDisableBit]
 
-class mjtDyn(_Enum): ...
-class mjtEnableBit(_Enum): ...
+class mjtDyn(_Enum):
+    mjDYN_NONE: ClassVar[mjtDyn]
+    mjDYN_INTEGRATOR: ClassVar[mjtDyn]
+    mjDYN_FILTER: ClassVar[mjtDyn]
+    mjDYN_FILTEREXACT: ClassVar[mjtDyn]
+    mjDYN_MUSCLE: ClassVar[mjtDyn]
+    mjDYN_DCMOTOR: ClassVar[mjtDyn]
+
+class mjtEnableBit(_Enum):
+    mjENBL_ENERGY: ClassVar[mjtEnableBit]
+    mjENBL_FWDINV: ClassVar[mjtEnableBit]
+    mjENBL_INVDISCRETE: ClassVar[mjtEnableBit]
+    mjENBL_SLEEP: ClassVar[mjtEnableBit]
+
 class mjtEq(_Enum): ...
 
 class mjtFontScale(_Enum):
@@ -57,6 +80,7 @@ class mjtFramebuffer(_Enum):
     mjFB_OFFSCREEN: ClassVar[mjtFramebuffer]
 
 class mjtGain(_Enum):
+    mjGAIN_FIXED: ClassVar[mjtGain]
     mjGAIN_AFFINE: ClassVar[mjtGain]
     mjGAIN_MUSCLE: ClassVar[mjtGain]
 
@@ -70,6 +94,8 @@ class mjtGeom(_Enum):
     mjNGEOMTYPES: ClassVar[mjtGeom]
 
 class mjtIntegrator(_Enum):
+    mjINT_DISCRETE: ClassVar[mjtIntegrator]
+    mjINT_EULER: ClassVar[mjtIntegrator]
     mjINT_RK4: ClassVar[mjtIntegrator]
     mjINT_IMPLICIT: ClassVar[mjtIntegrator]
     mjINT_IMPLICITFAST: ClassVar[mjtIntegrator]
@@ -77,6 +103,8 @@ class mjtIntegrator(_Enum):
 class mjtJoint(_Enum):
     mjJNT_FREE: ClassVar[mjtJoint]
     mjJNT_BALL: ClassVar[mjtJoint]
+    mjJNT_SLIDE: ClassVar[mjtJoint]
+    mjJNT_HINGE: ClassVar[mjtJoint]
 
 class mjtObj(_Enum):
     mjOBJ_BODY: ClassVar[mjtObj]
@@ -97,11 +125,17 @@ class mjtSolver(_Enum):
     mjSOL_PGS: ClassVar[mjtSolver]
     mjSOL_NEWTON: ClassVar[mjtSolver]
 
+class mjtStage(_Enum):
+    mjSTAGE_NONE: ClassVar[mjtStage]
+    mjSTAGE_POS: ClassVar[mjtStage]
+    mjSTAGE_VEL: ClassVar[mjtStage]
+
 class mjtState(_Enum):
     mjSTATE_FULLPHYSICS: ClassVar[mjtState]
     mjSTATE_INTEGRATION: ClassVar[mjtState]
 
-class mjtTrn(_Enum): ...
+class mjtTrn(_Enum):
+    mjTRN_JOINT: ClassVar[mjtTrn]
 
 class mjtWrap(_Enum):
     mjWRAP_SPHERE: ClassVar[mjtWrap]
@@ -117,6 +151,8 @@ class MjOption:
     disableflags: int
     enableflags: int
     disableactuator: int
+    @property
+    def cone(self) -> int: ...
     @property
     def integrator(self) -> int: ...
     @integrator.setter
@@ -142,8 +178,14 @@ class MjModel:
     nv: int
     nu: int
     na: int
+    nactuator: int
+    nbody: int
+    nflex: int
     njnt: int
     ngeom: int
+    nhistory: int
+    njnt: int
+    nout: int
     ncam: int
     nflex: int
     ntendon: int
@@ -152,12 +194,18 @@ class MjModel:
     vis: MjVisual
     qpos0: _Floats
     qpos_spring: _Floats
+    body_conaffinity: _Integers
+    body_contype: _Integers
     body_weldid: _Integers
+    jnt_actfrclimited: _Booleans
+    jnt_actfrcrange: _Floats
     jnt_type: _Integers
     jnt_qposadr: _Integers
     jnt_dofadr: _Integers
     jnt_stiffness: _Floats
+    dof_M0: _Floats
     dof_damping: _Floats
+    dof_jntid: _Integers
     dof_frictionloss: _Floats
     geom_type: _Integers
     geom_bodyid: _Integers
@@ -166,9 +214,25 @@ class MjModel:
     geom_matid: _Integers
     geom_size: _Floats
     mat_texrepeat: _Singles
+    tendon_actfrclimited: _Booleans
+    actuator_actadr: _Integers
+    actuator_actlimited: _Booleans
+    actuator_actnum: _Integers
+    actuator_actrange: _Floats
+    actuator_biastype: _Integers
+    actuator_dynprm: _Floats
+    actuator_dyntype: _Integers
+    actuator_gainprm: _Floats
+    actuator_gaintype: _Integers
+    actuator_group: _Integers
+    actuator_plugin: _Integers
+    actuator_trnid: _Integers
+    actuator_trntype: _Integers
     actuator_ctrllimited: _Booleans
     actuator_ctrlrange: _Floats
     actuator_damping: _Floats
+    actuator_dampingpoly: _Floats
+    dof_dampingpoly: _Floats
     body_parentid: _Integers
     dof_jntid: _Integers
     exclude_signature: _Integers
@@ -211,17 +275,58 @@ class MjData:
     time: float
     ncon: int
     nefc: int
+    nf: int
+    efc_D: _Floats
+    efc_J: _Floats
+    efc_J_colind: _Integers
+    efc_J_rowadr: _Integers
+    efc_J_rownnz: _Integers
+    efc_state: _Integers
+    efc_KBIP: _Floats
+    efc_force: _Floats
     qpos: _Floats
     qvel: _Floats
     act: _Floats
+    act_dot: _Floats
+    actuator_force: _Floats
+    actuator_moment: _Floats
+    moment_colind: _Integers
+    moment_rowadr: _Integers
+    moment_rownnz: _Integers
     ctrl: _Floats
+    qacc: _Floats
+    qacc_warmstart: _Floats
+    qfrc_actuator: _Floats
+    qfrc_bias: _Floats
+    qfrc_constraint: _Floats
+    qfrc_inverse: _Floats
+    qfrc_passive: _Floats
     contact: _Contacts
 
 def mj_step(m: MjModel, d: MjData, nstep: int = 1) -> None: ...
 def mj_forward(m: MjModel, d: MjData) -> None: ...
-def mj_resetData(m: MjModel, d: MjData) -> None: ...
-def mj_integratePos(m: MjModel, qpos: _Floats, qvel: _Floats, dt: float) -> None: ...
+def mj_forwardSkip(m: MjModel, d: MjData, skipstage: int, skipsensor: int) -> None: ...
+def mj_fullM(m: MjModel, d: MjData, dst: _Floats) -> None: ...
+def mj_isSparse(m: MjModel) -> bool: ...
+def mj_fwdActuation(m: MjModel, d: MjData) -> None: ...
+def mj_inverse(m: MjModel, d: MjData) -> None: ...
+def mj_inverseSkip(m: MjModel, d: MjData, skipstage: int, skipsensor: int) -> None: ...
+def mjd_inverseFD(
+    m: MjModel,
+    d: MjData,
+    eps: float,
+    flg_actuation: bool,
+    DfDq: _Floats | None,
+    DfDv: _Floats | None,
+    DfDa: _Floats | None,
+    DsDq: _Floats | None,
+    DsDv: _Floats | None,
+    DsDa: _Floats | None,
+    DmDq: _Floats | None,
+) -> None: ...
 def mj_id2name(m: MjModel, type: int, id: int) -> str | None: ...
+def mju_sparse2dense(res: _Floats, mat: _Floats, rownnz: _Integers, rowadr: _Integers, colind: _Integers) -> None: ...
+def mj_resetData(m: MjModel, d: MjData) -> None: ...
 def mj_name2id(m: MjModel, type: int, name: str) -> int: ...
 def mj_stateSize(m: MjModel, sig: SupportsInt) -> int: ...
 def mj_getState(m: MjModel, d: MjData, state: _Floats, sig: SupportsInt) -> None: ...

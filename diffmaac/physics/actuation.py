@@ -1,0 +1,190 @@
+"""How forces of actuators and rates of activations depend on activations and controls, in the C engine."""
+
+import dataclasses
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+DIFFERENCE = 1e-6
+"""Step of the central differences, in units of the control or activation, times its size where that is above 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ActuationSlopes:
+    """Derivatives at n states: ``force_ctrl[s, i, j]`` is that of the force of actuators on dof j [N, N m] with respect
+    to control i of state s, and so on. `rate` is the time derivative of the activations."""
+
+    force_act: Float[np.ndarray, "n na nv"]
+    force_ctrl: Float[np.ndarray, "n nu nv"]
+    rate: Float[np.ndarray, "n na"]
+    rate_act: Float[np.ndarray, "n na na"]
+    rate_ctrl: Float[np.ndarray, "n nu na"]
+    rate_qpos: Float[np.ndarray, "n nv na"]
+    rate_qvel: Float[np.ndarray, "n nv na"]
+
+    @classmethod
+    def zeros(cls, n: int, model: mujoco.MjModel) -> "ActuationSlopes":
+        nv, na, nu = model.nv, model.na, model.nu
+        shapes = ((na, nv), (nu, nv), (na,), (na, na), (nu, na), (nv, na), (nv, na))
+        return cls(*(np.zeros((n, *shape)) for shape in shapes))
+
+
+class ActuatorsApart:
+    """Slopes of n states where each actuator has one control, one force and at most one activation, and nothing
+    couples them: all are moved at once, and the moments tell their forces on the dofs apart."""
+
+    def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
+        self._model, n = model, len(ctrl)
+        self._steps = tuple(DIFFERENCE * np.maximum(1.0, np.abs(values)) for values in (act, ctrl))
+        self._moved = tuple((x, x + step, x - step) for x, step in zip((act, ctrl), self._steps, strict=True))
+        self._forces, self._rates = np.zeros((2, 2, n, model.nu)), np.zeros((2, 2, n, model.na))
+        self._rate, self._force = np.zeros((n, model.na)), np.zeros((n, model.nv))
+        self._moments = np.zeros((n, model.nu, model.nv))
+        self._constant = _moments_are_constant(model)
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Moves activations and controls of `data`, which is at state `row`, all stages done, and puts them back."""
+        if self._model.nu == 0:
+            return
+        self._force[row], self._rate[row] = data.qfrc_actuator, data.act_dot
+        if row == 0 or not self._constant:
+            rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+            mujoco.mju_sparse2dense(self._moments[row], data.actuator_moment, *rows)
+        kinds = ((1, data.ctrl),) if self._model.na == 0 else ((0, data.act), (1, data.ctrl))
+        for kind, target in kinds:
+            here, above, below = self._moved[kind]
+            for side, values in ((0, above), (1, below)):
+                target[:] = values[row]
+                mujoco.mj_fwdActuation(self._model, data)
+                self._forces[kind, side, row], self._rates[kind, side, row] = data.actuator_force, data.act_dot
+            target[:] = here[row]
+
+    def slopes(self) -> ActuationSlopes:
+        """Of all rows recorded."""
+        model, out = self._model, ActuationSlopes.zeros(len(self._rate), self._model)
+        if self._constant:
+            self._moments[1:] = self._moments[:1]
+        joints = np.flatnonzero(model.jnt_actfrclimited)  # what a joint clamps does not move
+        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
+        free = np.ones(self._force.shape)
+        free[:, dofs] = (low < self._force[:, dofs]) & (self._force[:, dofs] < high)
+        moments = self._moments * free[:, None]
+        owners, acts = owners_of_activations(model), np.arange(model.na)
+        out.rate[:] = self._rate
+        (force_act, force_ctrl), (rate_act, rate_ctrl) = (x[:, 0] - x[:, 1] for x in (self._forces, self._rates))
+        step_act, step_ctrl = (2 * step for step in self._steps)
+        out.force_ctrl[:] = moments * (force_ctrl / step_ctrl)[..., None]
+        out.force_act[:] = moments[:, owners] * (force_act[:, owners] / step_act)[..., None]
+        out.rate_ctrl[:, owners, acts] = rate_ctrl / step_ctrl[:, owners]
+        out.rate_act[:, acts, acts] = rate_act / step_act
+        return out
+
+
+class ActuatorsTogether:
+    """Slopes of n states for any actuators: one activation or control is moved after the other, and for rates that
+    depend on the motion (of controllers with a memory, electric motors) one position and velocity after the other."""
+
+    def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
+        self._model = model
+        self._implicit = is_implicit(model)
+        self._in_motion = model.na > 0 and not np.isin(model.actuator_dyntype, _SIMPLE_DYNAMICS).all()
+        self._slopes = ActuationSlopes.zeros(len(ctrl), model)
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Moves the inputs of `data`, which is at state `row` with all stages done, and puts them back."""
+        slopes = self._slopes
+        slopes.rate[row] = data.act_dot
+        self._move_each(data, data.act, slopes.force_act[row], slopes.rate_act[row])
+        self._move_each(data, data.ctrl, slopes.force_ctrl[row], slopes.rate_ctrl[row])
+        if self._in_motion:
+            self._move_body(data, slopes.rate_qpos[row], slopes.rate_qvel[row])
+
+    def slopes(self) -> ActuationSlopes:
+        """Of all rows recorded."""
+        return self._slopes
+
+    def _move_each(self, data: mujoco.MjData, moved: np.ndarray, force: np.ndarray, rate: np.ndarray) -> None:
+        for i, here in enumerate(moved.copy()):
+            step = DIFFERENCE * max(1.0, abs(here))
+            for sign in (1, -1):
+                moved[i] = here + sign * step
+                force[i] += self._force(data) * (sign / (2 * step))
+                rate[i] += data.act_dot * (sign / (2 * step))
+            moved[i] = here
+
+    def _force(self, data: mujoco.MjData) -> np.ndarray:
+        mujoco.mj_fwdActuation(self._model, data)
+        if not self._implicit:
+            return data.qfrc_actuator
+        # An implicit step depends on the derivatives of these forces as well, and so does its inverse.
+        mujoco.mj_inverseSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_VEL), 1)
+        return data.qfrc_actuator - data.qfrc_inverse
+
+    def _move_body(self, data: mujoco.MjData, rate_qpos: np.ndarray, rate_qvel: np.ndarray) -> None:
+        qpos, qvel = data.qpos.copy(), data.qvel.copy()
+        for i, direction in enumerate(np.eye(self._model.nv)):
+            for step in (DIFFERENCE, -DIFFERENCE):
+                data.qvel[i] += step
+                rate_qvel[i] += self._rate(data) / (2 * step)
+                data.qvel[:] = qvel
+                mujoco.mj_integratePos(self._model, data.qpos, direction, step)
+                rate_qpos[i] += self._rate(data) / (2 * step)
+                data.qpos[:] = qpos
+        self._rate(data)
+
+    def _rate(self, data: mujoco.MjData) -> np.ndarray:
+        mujoco.mj_inverseSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
+        mujoco.mj_fwdActuation(self._model, data)
+        return data.act_dot
+
+
+def is_implicit(model: mujoco.MjModel) -> bool:
+    """Whether a time step depends on how forces, those of actuators included, change with the velocity."""
+    kinds = mujoco.mjtIntegrator
+    implicit = (kinds.mjINT_IMPLICIT, kinds.mjINT_IMPLICITFAST, kinds.mjINT_DISCRETE)
+    return model.opt.integrator in map(int, implicit)
+
+
+def owners_of_activations(model: mujoco.MjModel) -> np.ndarray:
+    """The actuator of each activation, (na,)."""
+    owners = np.zeros(model.na, int)
+    for actuator, (first, count) in enumerate(zip(model.actuator_actadr, model.actuator_actnum, strict=True)):
+        owners[first : first + count] = actuator if count > 0 else owners[first : first + count]
+    return owners
+
+
+def _moments_are_constant(model: mujoco.MjModel) -> bool:
+    """Whether all actuators act on hinges and slides."""
+    joint = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
+    scalar = [int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)]
+    return bool(joint.all()) and bool(np.isin(model.jnt_type[model.actuator_trnid[:, 0]], scalar).all())
+
+
+_DYNAMICS, _GAINS, _BIASES = mujoco.mjtDyn, mujoco.mjtGain, mujoco.mjtBias
+_SIMPLE_DYNAMICS = [
+    int(x)
+    for x in (
+        _DYNAMICS.mjDYN_NONE,
+        _DYNAMICS.mjDYN_INTEGRATOR,
+        _DYNAMICS.mjDYN_FILTER,
+        _DYNAMICS.mjDYN_FILTEREXACT,
+        _DYNAMICS.mjDYN_MUSCLE,
+    )
+]
+_SIMPLE_GAINS = [int(x) for x in (_GAINS.mjGAIN_FIXED, _GAINS.mjGAIN_AFFINE, _GAINS.mjGAIN_MUSCLE)]
+_SIMPLE_BIASES = [int(x) for x in (_BIASES.mjBIAS_NONE, _BIASES.mjBIAS_AFFINE, _BIASES.mjBIAS_MUSCLE)]
+
+
+def are_apart(model: mujoco.MjModel) -> bool:
+    """Whether `ActuatorsApart` may be used."""
+    single = model.nu == model.nactuator == model.nout and bool((model.actuator_actnum <= 1).all())
+    simple = (
+        np.isin(model.actuator_dyntype, _SIMPLE_DYNAMICS).all()
+        and np.isin(model.actuator_gaintype, _SIMPLE_GAINS).all()
+        and np.isin(model.actuator_biastype, _SIMPLE_BIASES).all()
+    )
+    coupled = (model.actuator_plugin >= 0).any() or model.tendon_actfrclimited.any()
+    # The derivative with respect to the velocity, which an implicit step has, depends on the control where gains do.
+    bilinear = is_implicit(model) and (model.actuator_gaintype != int(_GAINS.mjGAIN_FIXED)).any()
+    return bool(single and simple and not coupled and not bilinear)

@@ -1,0 +1,72 @@
+"""The vector-Jacobian product of one time step of the C engine, from the derivatives of its inverse dynamics."""
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from diffmaac.physics.activation import Activations
+from diffmaac.physics.inverse import InverseDynamics, Linearization
+from diffmaac.physics.tangent import TangentSpace
+
+
+class State(NamedTuple):
+    """States, or gradients with respect to them; a gradient's `qpos` is in the tangent space, (n, nv)."""
+
+    qpos: Float[np.ndarray, "n _"]
+    qvel: Float[np.ndarray, "n nv"]
+    act: Float[np.ndarray, "n na"]
+
+
+class Pullback(NamedTuple):
+    """Gradients with respect to the states before a time step and to its controls."""
+
+    qpos: Float[np.ndarray, "n nv"]
+    qvel: Float[np.ndarray, "n nv"]
+    act: Float[np.ndarray, "n na"]
+    ctrl: Float[np.ndarray, "n nu"]
+
+
+class SingleStage:
+    """Pulls gradients back through a time step of Euler, implicit or implicitfast. One object a thread.
+
+    With a(qpos, qvel, act, ctrl) the root of the residual r of `InverseDynamics`, the step is
+
+        qvel' = qvel + h a,        qpos' = qpos + h qvel' (in the tangent space),
+
+    and by the implicit function theorem
+
+        da = -(dr/da)^-1 (dr/dqpos dqpos + dr/dqvel dqvel + dr/dact dact + dr/dctrl dctrl).
+    """
+
+    def __init__(self, model: mujoco.MjModel):
+        self._inverse = InverseDynamics(model)
+        self._tangent = TangentSpace(model)
+        self._activations = Activations(model)
+        self._h = model.opt.timestep
+
+    def pull_back(self, before: State, ctrl: np.ndarray, after: State, gradient: State) -> Pullback:
+        """From the gradient with respect to the states `after` the step that the engine made from `before`."""
+        linear = self._inverse.linearize(*before, ctrl, (after.qvel - before.qvel) / self._h)
+        linear.check()
+        qpos, moved = self._tangent.transport(self._h * after.qvel, gradient.qpos)
+        qvel = gradient.qvel + self._h * moved
+        act, rate = self._activations.pull_back(before.act, linear.actuation.rate, gradient.act)
+        stage = through_stage(linear, self._h * qvel, rate)
+        return Pullback(qpos + stage.qpos, qvel + stage.qvel, act + stage.act, stage.ctrl)
+
+
+def through_stage(
+    linear: Linearization, acceleration: Float[np.ndarray, "n nv"], rate: Float[np.ndarray, "n na"]
+) -> Pullback:
+    """From the gradients with respect to the acceleration a and to the rates of the activations."""
+    slopes = linear.actuation
+    force = np.linalg.solve(linear.qacc, acceleration[..., None])  # -(dr/da)' is the transposed of what is wanted
+    rate = rate[..., None]
+    return Pullback(
+        qpos=(slopes.rate_qpos @ rate - linear.qpos @ force)[..., 0],
+        qvel=(slopes.rate_qvel @ rate - linear.qvel @ force)[..., 0],
+        act=(slopes.rate_act @ rate + slopes.force_act @ force)[..., 0],
+        ctrl=(slopes.rate_ctrl @ rate + slopes.force_ctrl @ force)[..., 0],
+    )

@@ -1,0 +1,201 @@
+"""Inverse dynamics of the C engine, and its derivatives at states that the engine has stepped from."""
+
+import copy
+import dataclasses
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from diffmaac.physics.actuation import (
+    ActuationSlopes,
+    ActuatorsApart,
+    ActuatorsTogether,
+    are_apart,
+    is_implicit,
+)
+from diffmaac.physics.contact_filter import ContactFilter
+from diffmaac.physics.effective_inertia import MANY_DOFS, EffectiveInertia
+
+STATE_DIFFERENCE = 1e-7
+"""Of positions (central) and velocities (one-sided) [m, rad and per second]."""
+ONE_SIDED_DIFFERENCE = 2e-8
+"""Of both where r does not bend over micrometres, as a contact's impedance does: curvature and rounding then cost some
+1e-7 of the gradient, and half of the time is saved."""
+ACCELERATION_DIFFERENCES = 1e-5, 1e-4
+"""Of accelerations [m/s^2, rad/s^2], in small models and in others, where `EffectiveInertia` has no closed form:
+rounding grows with the degrees of freedom. Central for elliptic cones, in which r bends; one-sided otherwise, since r
+is linear as long as no row becomes active or inactive."""
+SMALLER_DIFFERENCE = 1e-9
+"""Of positions, where the differences above and below disagree: a constraint switches on or off within the step."""
+KINK, ROUNDING = 3e-4, 1e-13
+"""Disagreement above which they do, relative to the largest difference and, divided by the step, to the forces: more
+than the curvature of stiff contacts, and than rounding."""
+JUMP = 0.5
+"""Relative disagreement of the smaller differences above which the switch is so close that only one side counts."""
+RESIDUAL = 1e-6
+"""Of r, relative to the terms that cancel in it: what is above is no rounding, nor where the solver stopped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Linearization:
+    """The derivatives of r at n states: ``qpos[s, i, j]`` is that of r_j [N, N m] with respect to coordinate i of
+    state s, positions in the tangent space. `residual` is r; `scale` the size of what cancels in it."""
+
+    qpos: Float[np.ndarray, "n nv nv"]
+    qvel: Float[np.ndarray, "n nv nv"]
+    qacc: Float[np.ndarray, "n nv nv"]
+    actuation: ActuationSlopes
+    residual: Float[np.ndarray, "n nv"]
+    scale: Float[np.ndarray, " n"]
+
+    def check(self) -> None:
+        """Raises `UnexplainedForce` where r is no rounding: then it is not the residual of the engine's step."""
+        error = np.abs(self.residual)
+        wrong = ~(error.max(1) <= RESIDUAL * self.scale)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            dof = int(error[row].argmax())
+            raise UnexplainedForce(row, dof, float(error[row, dof]), float(self.scale[row]))
+
+
+class UnexplainedForce(Exception):
+    """At `row` the inverse dynamics leaves a `force` [N, N m] on `dof`, where terms of the size `scale` cancel."""
+
+    def __init__(self, row: int, dof: int, force: float, scale: float):
+        super().__init__(row, dof, force, scale)
+        self.row, self.dof, self.force, self.scale = row, dof, force, scale
+
+
+class InverseDynamics:
+    """The residual r of the inverse dynamics, linearized one state after the other; one object a thread.
+
+        r(qpos, qvel, act, ctrl, a) = qfrc_inverse(qpos, qvel, a) - qfrc_actuator(qpos, qvel, act, ctrl)
+
+    vanishes at the acceleration a of the engine's own step. With MuJoCo's flag INVDISCRETE a is that of the discrete
+    step, (qvel' - qvel) / h, and `mj_inverse` undoes what Euler (damping), implicit and implicitfast do to the
+    continuous one: r contains the integrator. For RK4 a is the continuous acceleration of one of its stages.
+
+    Source: Todorov, "Convex and analytically-invertible dynamics with contacts and constraints" (ICRA 2014).
+    """
+
+    def __init__(self, model: mujoco.MjModel):
+        self.model = _inverse_model(model)
+        self._data = data = mujoco.MjData(self.model)
+        self._inputs = (data.qpos, data.qvel, data.act, data.ctrl, data.qacc)
+        self._recorder = ActuatorsApart if are_apart(self.model) else ActuatorsTogether
+        self._contacts = ContactFilter(self.model)
+        self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
+        self._acceleration = ACCELERATION_DIFFERENCES[model.nv >= MANY_DOFS]
+        self._inertia_is_known = EffectiveInertia.is_known(self.model)
+        self._prepares = model.nu > 0 and is_implicit(self.model)
+
+    def linearize(self, *inputs: np.ndarray) -> Linearization:
+        """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
+        n, nv, data = len(inputs[0]), self.model.nv, self._data
+        above, below, qvel, qacc, other = np.zeros((5, n, nv, nv))
+        forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
+        kept, bends = np.zeros((len(forces), n, nv)), np.zeros(n, bool)
+        actuators = self._recorder(self.model, *inputs[2:4])
+        inertia = EffectiveInertia(self.model, n) if self._inertia_is_known else None
+        for row in range(n):
+            self._set(row, inputs)
+            if inertia is None:
+                if self._elliptic:
+                    self._difference(-self._acceleration, None, None, other[row])
+                self._difference(self._acceleration, None, None, qacc[row])
+            else:
+                mujoco.mj_inverseSkip(self.model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
+                mujoco.mj_fwdActuation(self.model, data)
+                inertia.record(data, row)
+            for target, source in zip(kept, forces, strict=True):
+                target[row] = source
+            actuators.record(data, row)
+            self._prepare()
+            bends[row] = _bends(data)
+            self._contacts.narrow(data)
+            if bends[row]:
+                self._difference(STATE_DIFFERENCE, above[row], qvel[row], None)
+                self._difference(-STATE_DIFFERENCE, below[row], None, None)
+            else:
+                self._difference(ONE_SIDED_DIFFERENCE, above[row], qvel[row], None)
+            self._contacts.widen()
+        # Where accelerations were moved the forces kept are those of the last one; otherwise qacc is 0 here.
+        residual = kept[0] - kept[1] - self._acceleration * qacc[:, -1]
+        if self._elliptic:
+            qacc = (qacc + other) / 2
+        if inertia is not None:
+            qacc = inertia.derivative()
+        scale = np.abs(kept).max(axis=(0, 2))
+        below[~bends] = above[~bends]
+        qpos = self._without_switches(above, below, scale, inputs) if bends.any() else above
+        return Linearization(qpos, qvel, qacc, actuators.slopes(), residual, scale)
+
+    def _without_switches(
+        self, above: np.ndarray, below: np.ndarray, scale: np.ndarray, inputs: tuple[np.ndarray, ...]
+    ) -> np.ndarray:
+        """The central differences with respect to positions; where a constraint switches, smaller ones."""
+        for row in map(int, np.flatnonzero(_switches(above, below, scale))):
+            self._set(row, inputs)
+            self._difference(SMALLER_DIFFERENCE, above[row], None, None)
+            self._difference(-SMALLER_DIFFERENCE, below[row], None, None)
+        return smooth_side(above, below)
+
+    def _set(self, row: int, inputs: tuple[np.ndarray, ...]) -> None:
+        for target, source in zip(self._inputs, inputs, strict=True):
+            target[:] = source[row]
+        if self._prepares:
+            mujoco.mj_inverseSkip(self.model, self._data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Lets the derivatives of forces, which implicit steps have, be those at the inputs: they take the limits and
+        rates of actuators from the last call."""
+        if self._prepares:
+            mujoco.mj_fwdActuation(self.model, self._data)
+
+    def _difference(
+        self, step: float, qpos: np.ndarray | None, qvel: np.ndarray | None, qacc: np.ndarray | None
+    ) -> None:
+        """Writes the one-sided differences of r, of those that are wanted."""
+        mujoco.mjd_inverseFD(self.model, self._data, step, True, qpos, qvel, qacc, None, None, None, None)
+
+
+def _bends(data: mujoco.MjData) -> bool:
+    """Whether the impedance of a constraint that exerts a force changes with the position, over micrometres."""
+    return data.nefc > data.nf and bool((data.efc_KBIP[:, 3] * data.efc_force).any())
+
+
+def _switches(above: np.ndarray, below: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Where the differences above and below disagree by more than curvature and rounding explain, (n,)."""
+    apart, size = np.abs(above - below).max(axis=(1, 2)), np.abs(above).max(axis=(1, 2))
+    return apart > KINK * size + ROUNDING / STATE_DIFFERENCE * scale
+
+
+def smooth_side(above: Float[np.ndarray, "*n nv"], below: Float[np.ndarray, "*n nv"]) -> Float[np.ndarray, "*n nv"]:
+    """The mean of the differences above and below; where they disagree by more than `JUMP` the smaller one.
+
+    A force that jumps between the two (a limit that is reached with a velocity) makes one of them as large as the
+    jump divided by the step, and the derivative is that of the other side.
+    """
+    sizes = np.linalg.norm(above, axis=-1, keepdims=True), np.linalg.norm(below, axis=-1, keepdims=True)
+    apart = np.linalg.norm(above - below, axis=-1, keepdims=True) > JUMP * np.maximum(*sizes)
+    smaller = np.where(sizes[0] < sizes[1], above, below)
+    return np.where(apart, smaller, (above + below) / 2)
+
+
+def _inverse_model(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy of `model` whose inverse dynamics is that of one time step, or of one stage of RK4."""
+    model = copy.copy(model)
+    flags = mujoco.mjtEnableBit
+    model.opt.noslip_iterations = 0
+    model.opt.enableflags &= ~(int(flags.mjENBL_ENERGY) | int(flags.mjENBL_FWDINV) | int(flags.mjENBL_SLEEP))
+    if model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_RK4):
+        model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER  # `mjd_inverseFD` refuses RK4
+        model.opt.enableflags &= ~int(flags.mjENBL_INVDISCRETE)
+    else:
+        model.opt.enableflags |= int(flags.mjENBL_INVDISCRETE)
+    if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_DAMPER):
+        # Euler leaves the damping out then, which `mj_inverse` does not know.
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+    return model

@@ -1,0 +1,79 @@
+"""The vector-Jacobian product of one time step of RK4 in the C engine."""
+
+import mujoco
+import numpy as np
+
+from diffmaac.physics.activation import Activations
+from diffmaac.physics.adjoint import Pullback, State, through_stage
+from diffmaac.physics.inverse import InverseDynamics
+from diffmaac.physics.tangent import TangentSpace
+
+NODES = (0.5, 0.5, 1.0)
+WEIGHTS = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+"""Of the classic method, as `mj_RungeKutta` has them."""
+
+
+class RungeKutta:
+    """Pulls gradients back through a time step of RK4. One object a thread.
+
+    The four accelerations are computed anew by the engine; each is the root of the residual r of `InverseDynamics`.
+    """
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model, self._data = model, mujoco.MjData(model)
+        self._inverse = InverseDynamics(model)
+        self._tangent = TangentSpace(model)
+        self._activations = Activations(model)
+        self._h = model.opt.timestep
+
+    def pull_back(self, before: State, ctrl: np.ndarray, after: State, gradient: State) -> Pullback:
+        """From the gradient with respect to the states `after` the step that the engine made from `before`."""
+        stages, accelerations, rates = self._stages(before, ctrl)
+        velocity, mean_rate = _mean([stage.qvel for stage in stages]), _mean(rates)
+        position, moved = self._tangent.transport(self._h * velocity, gradient.qpos)
+        act, rate = self._activations.pull_back(before.act, mean_rate, gradient.act)
+        total = Pullback(position, gradient.qvel, act, np.zeros_like(ctrl))
+        # Of each stage: the gradients with respect to its velocity, its acceleration and its rates.
+        towards = [[self._h * w * moved, self._h * w * gradient.qvel, w * rate] for w in WEIGHTS]
+        for i in reversed(range(len(stages))):
+            linear = self._inverse.linearize(*stages[i], ctrl, accelerations[i])
+            linear.check()
+            velocity, acceleration, rate = towards[i]
+            pulled = through_stage(linear, acceleration, rate)
+            pulled = pulled._replace(qvel=pulled.qvel + velocity)
+            if i > 0:
+                step = self._h * NODES[i - 1]
+                position, moved = self._tangent.transport(step * stages[i - 1].qvel, pulled.qpos)
+                for own, gained in zip(towards[i - 1], (moved, pulled.qvel, pulled.act), strict=True):
+                    own += step * gained
+                pulled = pulled._replace(qpos=position)
+            total = Pullback(*(x + y for x, y in zip(total, pulled, strict=True)))
+        return total
+
+    def _stages(self, before: State, ctrl: np.ndarray) -> tuple[list[State], list[np.ndarray], list[np.ndarray]]:
+        """The four states, their accelerations and the rates of their activations."""
+        stages, accelerations, rates = [before], list[np.ndarray](), list[np.ndarray]()
+        for node in (*NODES, None):
+            acceleration, rate = self._forward(stages[-1], ctrl)
+            accelerations.append(acceleration)
+            rates.append(rate)
+            if node is not None:
+                step, velocity = self._h * node, stages[-1].qvel
+                qpos = self._tangent.displace(before.qpos, step * velocity)
+                stages.append(State(qpos, before.qvel + step * acceleration, before.act + step * rate))
+        return stages, accelerations, rates
+
+    def _forward(self, state: State, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        accelerations, rates = np.zeros_like(state.qvel), np.zeros_like(state.act)
+        data = self._data
+        for row in range(len(ctrl)):
+            data.qpos[:], data.qvel[:], data.act[:] = (x[row] for x in state)
+            data.ctrl[:] = ctrl[row]
+            data.qacc_warmstart[:] = 0.0
+            mujoco.mj_forwardSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
+            accelerations[row], rates[row] = data.qacc, data.act_dot
+        return accelerations, rates
+
+
+def _mean(values: list[np.ndarray]) -> np.ndarray:
+    return np.tensordot(WEIGHTS, values, axes=1)
