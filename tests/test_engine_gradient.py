@@ -156,7 +156,7 @@ def test_it_is_a_control_step_in_jax() -> None:
 REFUSED = {
     "nothing that moves": scene(""),
     "noslip iterations": loose("box", ".1 .1 .1", 0.0999, option='noslip_iterations="5" gravity="3 0 -9.8"'),
-    "delays": leg(driven("motor", 'delay=".02" nsample="10"')),
+    "has a delay": leg(driven("motor", 'delay=".02" nsample="10"')),
 }
 
 

@@ -164,7 +164,6 @@ def check_model(model: mujoco.MjModel, frame_skip: int) -> None:
     kinds = {
         "nothing that moves (nv is 0)": model.nv == 0,
         f"{model.opt.noslip_iterations} noslip iterations (noslip_iterations)": model.opt.noslip_iterations > 0,
-        "delays (delay, nsample)": model.nhistory > 0,
     }
     for kind, there in kinds.items():
         if there:
