@@ -149,9 +149,21 @@ def test_mixed_dtypes_are_refused():
         true_dynamics(task.system).step(obs.requires_grad_(), action.double(), None)
 
 
+SLIDE = """<mujoco><option integrator="implicit"/><worldbody>
+  <body pos="0 0 1"><joint name="j" type="slide" axis="0 0 1"/><geom size="0.1" mass="2"/></body></worldbody>
+  <actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true" {}/></actuator></mujoco>"""
+
+
+def test_what_mjx_has_not_goes_through_the_engine(caplog):
+    """MJX lacks the implicit integrator. A mass of 2 kg on a slide: dv/dctrl = h/m, dx/dctrl = h^2/m."""
+    dynamics = true_dynamics(MujocoSystem.from_xml(SLIDE.format(""), frame_skip=1))
+    assert "takes the place of MJX's" in caplog.text and 'integrator="implicit"' in caplog.text
+    action = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    after = dynamics.step(torch.zeros(1, 2, dtype=torch.float64), action, None)
+    slopes = [torch.autograd.grad(x, action, retain_graph=True)[0].item() for x in after[0]]
+    assert slopes == pytest.approx([0.002**2 / 2, 0.002 / 2], rel=1e-6)
+
+
 def test_a_model_that_cannot_be_differentiated_is_refused():
-    xml = """<mujoco><option integrator="implicit"/><worldbody><geom type="plane" size="1 1 1"/>
-      <body pos="0 0 1"><joint name="j" type="slide" axis="0 0 1"/><geom size="0.1"/></body></worldbody>
-      <actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true"/></actuator></mujoco>"""
-    with pytest.raises(TaskError, match="dynamics=true"):
-        true_dynamics(MujocoSystem.from_xml(xml, frame_skip=1))
+    with pytest.raises(TaskError, match=r"dynamics=true cannot be used here: actuator 0 has a delay"):
+        true_dynamics(MujocoSystem.from_xml(SLIDE.format('delay=".02" nsample="10"'), frame_skip=1))

@@ -59,7 +59,7 @@ def test_a_field_that_is_not_at_its_default_is_refused(field: str) -> None:
     assert (values == REFUSED[field].default).all() and len(values)
     values[-1] = REFUSED[field].default + 1
     with pytest.raises(
-        UnsupportedModel, match=rf"no {REFUSED[field].attribute} \({field}\) of \w+ '?\w+'?.*gradient=fin"
+        UnsupportedModel, match=rf"no {REFUSED[field].attribute} \({field}\) of \w+ '?\w+'?.*gradient=auto"
     ):
         check_supported(model)
 

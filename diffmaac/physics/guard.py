@@ -79,7 +79,7 @@ class Guard:
             f"After the step, {self._names[column]} in row {row} of {rows} is {got:.9g} in the compiled physics (MJX)"
             f" and {expected:.9g} in the C engine, {abs(got - expected):.1e} apart: the model has something that MJX"
             " does otherwise, so its gradient would be that of another model. Differentiate the model with"
-            " gradient=finite_difference, and please report it with the MJCF."
+            " gradient=engine, and please report it with the MJCF."
         )
 
 

@@ -124,6 +124,6 @@ def _load(model: mujoco.MjModel, dtype: type[np.floating]) -> tuple[mjx.Model, m
             return mjx.put_model(model, impl="jax"), mjx.make_data(model, impl="jax")
         except (NotImplementedError, ValueError) as error:
             raise UnsupportedModel(
-                f"MJX cannot load this model: {error}. Change the model, or differentiate it with"
-                " gradient=finite_difference."
+                f"MJX cannot load this model: {error}. Change the model, or let gradient=auto differentiate the C"
+                " engine's step."
             ) from error

@@ -42,7 +42,7 @@ def check_supported(model: mujoco.MjModel) -> None:
     if absent:
         raise UnsupportedModel(
             f"The step that MJX compiles has no {'; no '.join(absent)}: its physics would differ from the C engine's."
-            " Take that out of the MJCF, or differentiate the model with gradient=finite_difference."
+            " Take that out of the MJCF, or let gradient=auto differentiate the C engine's step."
         )
 
 
