@@ -47,7 +47,7 @@ REGIMES: dict[str, GradientErrorKeywords] = {
         "transitions": 30,
         "critic_transitions": 3000,
         "critic_updates": 4000,
-        "horizons": [0, 1, 2, 4, 8, 16, 32, 64, 128],
+        "horizons": [0, 1, 2, 4, 8, 16, 32, 64],
     },
     "fast": {},
 }

@@ -14,9 +14,16 @@ SMALL: dict[str, Any] = {
     "model_hidden": [64, 64],
 }
 """Preset `quick` of the three small tasks: small networks, large steps."""
-LOCOMOTION: dict[str, Any] = {"reset_every": 250, "model_every": 250, "model_epochs": 8, "tau": 0.01}
+LOCOMOTION: dict[str, Any] = {
+    "reset_every": 250,
+    "model_every": 250,
+    "model_epochs": 8,
+    "model_steps": 100,
+    "tau": 0.01,
+}
 """Preset `quick`. A body that has fallen seldom rises, so short training episodes waste less; a policy that moves on is
-met by a model fitted soon after; with few updates a step the target critics must follow faster to look as far ahead."""
+met by a model fitted soon after, at a cost that does not grow with the data; with few updates a step the target critics
+must follow faster to look as far ahead."""
 LOCOMOTION_TRUE: dict[str, Any] = {"adjoint_clip": 1.0}
 """Preset `quick` with `dynamics=true`, where the stiffness of contacts is the true one."""
 
