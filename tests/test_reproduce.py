@@ -166,12 +166,22 @@ def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, c
     assert sound == [] and "has no checkpoint to go on from" in broken[0]
 
 
-def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys) -> None:
+def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys, caplog) -> None:
+    """Where nothing is to be trained it is used as it is, as long as all runs of its curve have the same settings."""
     config = copied / "pendulum-sac-s0" / "config.yaml"
     config.write_text(config.read_text().replace("tau: 0.01", "tau: 0.02"))
-    reproduce("figure2", f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac", "seeds=1", "train=false")
+    words = [f"runs={copied}", f"out={tmp_path / 'out'}", "variants=maac,sac"]
+    difference = "was made with tau=0.02, and tau=0.01 is wanted"
+    reproduce("figure2", *words, "seeds=1", "train=false")
     err = capsys.readouterr().err
-    assert "left out: " in err and "was made with tau=0.02, and tau=0.01 is wanted" in err
+    assert "left out: " not in err and f"{difference}. It is used as it is." in caplog.text
+    assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC", "SAC"}
+    shutil.copytree(config.parent, copied / "pendulum-sac-s1")
+    other = copied / "pendulum-sac-s1" / "config.yaml"
+    other.write_text(other.read_text().replace("tau: 0.02", "tau: 0.03").replace("seed: 0", "seed: 1"))
+    reproduce("figure2", *words, "seeds=2", "train=false")
+    err = capsys.readouterr().err
+    assert err.count("left out: ") >= 2 and f"{difference}. Other runs of its curve were not." in err
     assert {row["curve"] for row in read_table(tmp_path / "out" / "figure2.csv")} == {"MAAC"}
 
 

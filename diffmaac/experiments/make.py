@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
-from diffmaac.errors import DiffmaacError
+from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.experiments.budget import Budget, budget, duration
 from diffmaac.experiments.plan import PlannedRun
 from diffmaac.experiments.watch import watched
@@ -27,8 +27,10 @@ class Child(Protocol):
 def make(runs: Sequence[PlannedRun], jobs: int, hours: float = 0.0) -> tuple[list[PlannedRun], list[str]]:
     """Trains what is missing or has stopped, `jobs` at a time, each in a process of its own on one thread.
 
-    Returns the runs that can be used, and one line for each that cannot. With jobs=0 nothing is trained, and a run that
-    has stopped is used as far as it went. The log tells how long it will take, and what is left after each run.
+    Returns the runs that can be used, and one line for each that cannot. With jobs=0 nothing is trained: a run that has
+    stopped is used as far as it went, and one of other settings as it is, if all runs of its curve have the same.
+
+    The log tells how long it will take, and what is left after each run.
 
     Raises SettingError where it would take more than `hours`; 0 is no bound.
     """
@@ -36,13 +38,16 @@ def make(runs: Sequence[PlannedRun], jobs: int, hours: float = 0.0) -> tuple[lis
     errors: dict[str, str] = {}
     for run in runs:
         try:
-            done = run.done()
-            if jobs and not done:
+            if jobs and not run.done():
                 missing.append((run, run.arguments()))
             elif not run.path.exists():
                 errors[run.name] = f"there is no run '{run.path}'."
             elif not run.rows():
                 errors[run.name] = f"'{run.path}' has no evaluation up to step {run.steps:,}."
+            elif not jobs and (difference := run.difference()):
+                if not _agree(run, runs):
+                    raise SettingError(f"{difference} Other runs of its curve were not.")
+                _LOGGER.warning("%s It is used as it is.", difference)
         except DiffmaacError as error:
             errors[run.name] = str(error)
     if missing:
@@ -52,6 +57,12 @@ def make(runs: Sequence[PlannedRun], jobs: int, hours: float = 0.0) -> tuple[lis
         _LOGGER.info("%s", planned.line())
         errors |= _train_all(missing, planned)
     return [run for run in runs if run.name not in errors], list(errors.values())
+
+
+def _agree(run: PlannedRun, runs: Sequence[PlannedRun]) -> bool:
+    """Whether all runs of a curve that lie there were made with the same settings."""
+    same = [x for x in runs if (x.env, x.variant) == (run.env, run.variant) and x.path.is_dir()]
+    return all(other.made_with() == run.made_with() for other in same)
 
 
 def _train_all(missing: Sequence[tuple[PlannedRun, list[str]]], planned: Budget) -> dict[str, str]:

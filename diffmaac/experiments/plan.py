@@ -49,6 +49,21 @@ class PlannedRun:
         """Its evaluations so far, up to `steps`. Raises CheckpointError where they are damaged."""
         return [row for row in read_metrics(self.path / METRICS) if int(row["step"]) <= self.steps]
 
+    def made_with(self) -> dict[str, Any]:
+        """The settings of the run that lies there, but for what makes no other experiment of it.
+
+        Raises CheckpointError where they cannot be read.
+        """
+        stored = flatten(stored_settings(self.path))
+        return {name: value for name, value in stored.items() if not about(FIELDS[name]).incidental}
+
+    def difference(self) -> str:
+        """What was made of a run that lies there in place of this one, in a sentence; empty where nothing differs."""
+        wanted = flatten(self.settings)
+        made = {**self.made_with(), "seed": stored_settings(self.path).run.seed}
+        name = next((name for name in made if made[name] != wanted[name]), "")
+        return name and f"'{self.path}' was made with {name}={made[name]}, and {name}={wanted[name]} is wanted."
+
     def done(self) -> bool:
         """Whether there is nothing left to train or evaluate; a run whose checkpoint was taken away is what it logged.
 
@@ -56,14 +71,8 @@ class PlannedRun:
         """
         if not self.path.exists():
             return False
-        stored, wanted = flatten(stored_settings(self.path)), flatten(self.settings)
-        differing = [name for name in wanted if not about(FIELDS[name]).incidental and stored[name] != wanted[name]]
-        if differing or stored["seed"] != wanted["seed"]:
-            name = differing[0] if differing else "seed"
-            raise SettingError(
-                f"'{self.path}' was made with {name}={stored[name]}, and {name}={wanted[name]} is wanted."
-                " Move it away, or give another runs=."
-            )
+        if difference := self.difference():
+            raise SettingError(f"{difference} Move it away, or give another runs=.")
         rows = read_metrics(self.path / METRICS)
         if not rows or int(rows[-1]["step"]) < self.steps:
             return False

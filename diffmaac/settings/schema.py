@@ -212,7 +212,9 @@ class ReportSettings:
     """Evaluation, logging, checkpoints."""
 
     epoch_steps: int = setting(1000, "environment steps between two evaluations, log rows and checkpoints", 1, 10**9)
-    eval_episodes: int = setting(5, "episodes of an evaluation; fewer than five choose no best policy", 1, 10_000)
+    eval_episodes: int = setting(
+        5, "episodes of an evaluation; fewer than five choose no best policy", 1, 10_000, incidental=True
+    )
     final_episodes: int = setting(
         10, "episodes of the evaluation after training", 1, 10_000, resumes=True, incidental=True
     )
