@@ -197,6 +197,20 @@ def test_the_spot_check_finds_what_the_residual_does_not_show(monkeypatch: pytes
         backward(leg(driven("general", 'gaintype="affine" gainprm="2 0 2"'), option='integrator="implicitfast"'))
 
 
+@pytest.mark.parametrize("height", [0.1, 0.1 + 1e-9, 0.1 - 1e-9])
+@pytest.mark.parametrize("geom", ['size=".1"', 'type="box" size=".1 .1 .1"'])
+@pytest.mark.parametrize("falling", [0.0, -1.0])
+def test_a_body_that_just_touches_the_floor_is_no_alarm(height: float, geom: str, falling: float) -> None:
+    """A kink: as likely a first state as any. The gradient is that of one side, and finite."""
+    world = f'<geom type="plane" size="1 1 1"/><body pos="0 0 {height}"><freejoint/><geom {geom} mass="1"/></body>'
+    step = DifferentiablePhysics(f"<mujoco><worldbody>{world}</worldbody></mujoco>", gradient="engine")
+    qpos = torch.tensor([[0, 0, height, 1, 0, 0, 0]], dtype=torch.float64, requires_grad=True)
+    qvel = torch.tensor([[0, 0, falling, 0, 0, 0]], dtype=torch.float64, requires_grad=True)
+    after = step(qpos, qvel, qvel.new_zeros(1, 0))[1]
+    slope = torch.autograd.grad(after[0, 2], qvel)[0][0, 2]
+    assert 0 < slope <= 1 + 1e-9
+
+
 def test_a_jump_on_one_side_leaves_the_other() -> None:
     above, below = np.array([[1e6, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [3.1, 4.0]])
     np.testing.assert_allclose(smooth_side(above, below), [[1.0, 2.0], [3.05, 4.0]])

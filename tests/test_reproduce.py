@@ -166,7 +166,9 @@ def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, c
     assert sound == [] and "has no checkpoint to go on from" in broken[0]
 
 
-def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(copied: Path, tmp_path: Path, capsys, caplog) -> None:
+def test_a_run_of_other_settings_is_named_and_the_others_are_drawn(
+    copied: Path, tmp_path: Path, capsys, caplog
+) -> None:
     """Where nothing is to be trained it is used as it is, as long as all runs of its curve have the same settings."""
     config = copied / "pendulum-sac-s0" / "config.yaml"
     config.write_text(config.read_text().replace("tau: 0.01", "tau: 0.02"))

@@ -1,5 +1,7 @@
 """A gradient of a few states against the C engine: its step is differenced along one direction."""
 
+import itertools
+
 import numpy as np
 from jaxtyping import Float
 
@@ -9,7 +11,9 @@ from diffmaac.physics.tangent import TangentSpace
 ROWS = 8
 """States that are looked at, at most."""
 DIFFERENCES = (1e-6, 1e-8)
-"""Lengths of the displacement: on a kink the shorter one decides."""
+"""Lengths of the displacement: near a kink the shorter one decides."""
+KINK = 1e-3
+"""Disagreement of the two sides at the shorter length, relative to the gradient, from which a state lies on a kink."""
 TOLERANCE = 1e-4
 """Relative error up to which a derivative counts as right: the shorter difference is rough where physics is stiff."""
 
@@ -22,6 +26,9 @@ def directional_errors(
 ) -> Float[np.ndarray, " rows"]:
     """Errors of the first rows' derivatives along one direction, relative to the gradient.
 
+    The derivative may be that of either side. NaN where it is neither and the state lies on a kink (a body that just
+    touches the floor): there is no derivative along a direction to compare with then.
+
     Args:
         inputs: qpos, qvel, act, ctrl of (n, width) each, in float64.
         cotangents: of qpos, qvel, act after the step.
@@ -33,24 +40,32 @@ def directional_errors(
     gradient = np.concatenate(slopes, axis=1)
     direction = np.ones(gradient.shape[1]) / np.sqrt(gradient.shape[1])
     parts: list[np.ndarray] = np.split(direction, np.cumsum([slope.shape[1] for slope in slopes])[:-1])
-    ours, size = gradient @ direction, np.linalg.norm(gradient, axis=1)
-    errors = [np.abs(_derivative(engine, tangent, inputs, cotangents, parts, step) - ours) for step in DIFFERENCES]
-    return np.min(errors, axis=0) / np.maximum(size, np.finfo(np.float64).tiny)
+    ours = gradient @ direction
+    size = np.maximum(np.linalg.norm(gradient, axis=1), np.finfo(np.float64).tiny)
+    apart, errors = np.zeros(len(ours)), np.full(len(ours), np.inf)
+    for step in DIFFERENCES:
+        above, below = _derivatives(engine, tangent, inputs, cotangents, parts, step)
+        for slope in (above, below, (above + below) / 2):
+            errors = np.minimum(errors, np.abs(slope - ours) / size)
+        apart = np.abs(above - below) / np.maximum(size, np.maximum(np.abs(above), np.abs(below)))
+    return np.where((errors > TOLERANCE) & (apart > KINK), np.nan, errors)
 
 
-def _derivative(
+def _derivatives(
     engine: Engine,
     tangent: TangentSpace,
     inputs: tuple[np.ndarray, ...],
     cotangents: tuple[np.ndarray, ...],
     parts: list[np.ndarray],
     step: float,
-) -> Float[np.ndarray, " rows"]:
-    """Of <cotangents, next state> along `parts`, by a central difference."""
-    sides: list[np.ndarray] = []
-    for signed in (step, -step):
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Of <cotangents, next state> along `parts`: the differences to what lies ahead, and to what lies behind."""
+    states: list[np.ndarray] = []
+    for signed in (step, 0.0, -step):
         qpos, *others = inputs
         moved = tangent.displace(qpos, np.broadcast_to(signed * parts[0], (len(qpos), tangent.nv)))
         rest = [x + signed * part for x, part in zip(others, parts[1:], strict=True)]
-        sides.append(np.concatenate(engine.step(moved, *rest), axis=1))
-    return ((sides[0] - sides[1]) * np.concatenate(cotangents, axis=1)).sum(1) / (2 * step)
+        states.append(np.concatenate(engine.step(moved, *rest), axis=1))
+    arriving = np.concatenate(cotangents, axis=1)
+    ahead, behind = (((a - b) * arriving).sum(1) / step for a, b in itertools.pairwise(states))
+    return ahead, behind
