@@ -58,15 +58,15 @@ def budget(missing: Sequence[PlannedRun], all_runs: Sequence[PlannedRun], jobs: 
 
     Where there is none yet, a few steps are rehearsed, which takes a second or two for each curve and task.
     """
+    kinds = {(run.env, run.variant): run for run in missing}
     rates: dict[tuple[str, str], float] = {}
+    for kind, run in kinds.items():
+        same = [other for other in all_runs if (other.env, other.variant) == kind]
+        rates[kind] = _measured(same) or rehearsed(run)
     seconds: dict[str, float] = {}
     for run in missing:
-        kind = (run.env, run.variant)
-        if kind not in rates:
-            same = [other for other in all_runs if (other.env, other.variant) == kind]
-            rates[kind] = _measured(same) or rehearsed(run)
         rows = run.rows() if run.path.is_dir() else []
-        seconds[run.name] = rates[kind] * (run.steps - (int(rows[-1]["step"]) if rows else 0))
+        seconds[run.name] = rates[run.env, run.variant] * (run.steps - (int(rows[-1]["step"]) if rows else 0))
     return Budget(seconds, jobs)
 
 

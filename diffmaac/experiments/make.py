@@ -52,6 +52,8 @@ def make(runs: Sequence[PlannedRun], jobs: int, hours: float = 0.0) -> tuple[lis
             errors[run.name] = str(error)
     if missing:
         known = [run for run in runs if run.name not in errors]
+        if not hours:  # else a refusal is to be the only line
+            _LOGGER.info("estimating how long %d runs will take, which may itself take a minute", len(missing))
         planned = budget([run for run, _ in missing], known, jobs)
         planned.check(hours)
         _LOGGER.info("%s", planned.line())

@@ -20,12 +20,14 @@ LOCOMOTION: dict[str, Any] = {
     "model_epochs": 8,
     "model_steps": 100,
     "tau": 0.01,
+    "policy_tau": 0.001,
 }
 """Preset `quick`. A body that has fallen seldom rises, so short training episodes waste less; a policy that moves on is
 met by a model fitted soon after, at a cost that does not grow with the data; with few updates a step the target critics
-must follow faster to look as far ahead."""
-LOCOMOTION_TRUE: dict[str, Any] = {"adjoint_clip": 1.0}
-"""Preset `quick` with `dynamics=true`, where the stiffness of contacts is the true one."""
+must follow faster to look as far ahead; the mean of the last thousand updates' policies falls less often than each."""
+LOCOMOTION_TRUE: dict[str, Any] = {"adjoint_clip": 1.0, "policy_tau": 1.0}
+"""Preset `quick` with `dynamics=true`, where the stiffness of contacts is the true one. There are too few updates to
+take a mean over."""
 
 DOUBLE_INTEGRATOR: Presets = {
     "paper": {"steps": 10_000, "random_steps": 500},
