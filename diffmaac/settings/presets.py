@@ -24,5 +24,6 @@ PRESETS: Presets = {
 """Changes to the defaults. "quick" is sized for two cores."""
 BASIS = ("preset", "dynamics", "mixed_values", "algorithm")
 """What the usual values of all other settings follow from, beside the task."""
-OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip"})
-"""What of "quick/true" makes a policy gradient through the truth affordable and tame; for no other is it wanted."""
+OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip", "policy_tau"})
+"""What of "quick/true" makes a policy gradient through the truth affordable and tame, or follows from its few updates;
+for no other is it wanted."""

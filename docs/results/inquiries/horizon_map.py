@@ -109,9 +109,13 @@ def draw(rows: Sequence[dict[str, Any]], settings: MapSettings, file: Path) -> N
     left.set(xlabel="horizon H [dynamics steps]", ylabel="L1 error of the gradient of the return", yscale="log")
     left.set_ylim(bottom=0.3 * min(min(curve(rows, c, "learned")) for c in cases(settings)))
     left.set_title(f"gamma = {gamma:g}; circles: the best H", fontsize=10)
-    for gamma, updates in dict.fromkeys((gamma, updates) for gamma, updates, _ in cases(settings)):
+    kinds = dict.fromkeys((gamma, updates) for gamma, updates, _ in cases(settings))
+    for index, (gamma, updates) in enumerate(kinds):  # markers of falling size, as curves may lie on one another
         chosen = [best(curve(rows, (gamma, updates, count), "learned")) for count in settings.transitions]
-        right.plot(settings.transitions, chosen, marker="o", label=f"gamma = {gamma:g}, critic of {updates:,} updates")
+        label = f"gamma = {gamma:g}, critic of {updates:,} updates"
+        right.plot(
+            settings.transitions, chosen, "-o", markersize=10 - 3 * index, linewidth=4 - 1.5 * index, label=label
+        )
     right.set(xscale="log", xlabel="real transitions", ylabel="best H")
     right.set_yscale("symlog", base=2, linthresh=1)
     for axis in (left, right):
@@ -119,6 +123,9 @@ def draw(rows: Sequence[dict[str, Any]], settings: MapSettings, file: Path) -> N
         axis.spines[["top", "right"]].set_visible(False)
     left.set_xscale("symlog", base=2, linthresh=1)
     left.set_xticks(HORIZONS, [str(h) for h in HORIZONS])
+    left.set_xlim(-0.1, 1.2 * HORIZONS[-1])
+    left.minorticks_off()
+    right.set_ylim(0.8, 1.2 * HORIZONS[-1])
     right.set_yticks(HORIZONS, [str(h) for h in HORIZONS])
     figure.savefig(file, dpi=150)
 
