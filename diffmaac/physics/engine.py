@@ -9,6 +9,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from diffmaac.errors import DiffmaacError
 from diffmaac.mujoco_warnings import log_warnings
@@ -36,6 +37,11 @@ def check_frame_skip(frame_skip: int) -> None:
 def as_rows(array: np.ndarray) -> np.ndarray:
     """(*lead, width) -> (n, width)."""
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
+def as_alike(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """(n, width) with the leading axes and dtype of `like`: the inverse of `as_rows`."""
+    return rows.reshape(*like.shape[:-1], rows.shape[-1]).astype(like.dtype)
 
 
 class Engine:
@@ -78,6 +84,12 @@ class Engine:
         """The next states, in float64."""
         qpos, qvel, act = self.trajectory(qpos, qvel, act, ctrl)
         return qpos[:, -1], qvel[:, -1], act[:, -1]
+
+    def step_alike(self, *inputs: ArrayLike) -> Arrays:
+        """(qpos, qvel, act, ctrl) -> (qpos, qvel, act), with any leading axes and in the dtype of `inputs`."""
+        arrays = [np.asarray(x) for x in inputs]  # JAX hands its own arrays to a callback
+        qpos, qvel, act = (as_alike(x, arrays[0]) for x in self.step(*map(as_rows, arrays)))
+        return qpos, qvel, act
 
     def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
         """The states after every time step: (batch, frame_skip, width) each."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diffmaac.physics.adjoint import SingleStage, State
-from diffmaac.physics.engine import Arrays, Engine, as_rows, check_frame_skip
+from diffmaac.physics.engine import Arrays, Engine, as_alike, as_rows, check_frame_skip
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.inverse import UnexplainedForce
 from diffmaac.physics.runge_kutta import RungeKutta
@@ -69,32 +69,25 @@ class EngineDifferentiation:
 
     def step(self, *inputs: ArrayLike) -> Arrays:
         """(qpos, qvel, act, ctrl) -> (qpos, qvel, act)."""
-        arrays = [np.asarray(x) for x in inputs]  # JAX hands its own arrays to a callback
-        after = self._engine.step(*map(as_rows, arrays))
-        qpos, qvel, act = (_shaped(x, arrays[0]) for x in after)
-        return qpos, qvel, act
+        return self._engine.step_alike(*inputs)
 
     def pull_back(self, *inputs_and_cotangents: ArrayLike) -> tuple[np.ndarray, ...]:
-        """(qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four."""
-        arrays = [np.asarray(x) for x in inputs_and_cotangents]
-        rows = [as_rows(x).astype(np.float64) for x in arrays]
-        gradients = self.pull_back_along(self.trajectory(*rows[:4]), *rows)
-        return tuple(_shaped(x, arrays[0]) for x in gradients)
-
-    def trajectory(self, *inputs: np.ndarray) -> Arrays:
-        """The states after every time step, (batch, frame_skip, width) each, in float64."""
-        qpos, qvel, act, ctrl = inputs
-        return self._engine.trajectory(qpos, qvel, act, ctrl)
-
-    def pull_back_along(self, trajectory: Arrays, *inputs_and_cotangents: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The same of (batch, width) each, where the trajectory is known already; in float64.
+        """(qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four.
 
         Raises UnsupportedModel where the inverse dynamics does not explain a time step.
         """
-        arrays = (*trajectory, *(x.astype(np.float64) for x in inputs_and_cotangents))
+        arrays = [np.asarray(x) for x in inputs_and_cotangents]
+        rows = tuple(as_rows(x).astype(np.float64) for x in arrays)
+        gradients = self._pull_back_rows(*self._engine.trajectory(*rows[:4]), *rows)
+        if len(rows[0]) and (self._calls % CALLS_BETWEEN_CHECKS or self._spot_check(rows[:4], rows[4:], gradients)):
+            self._calls += 1
+        return tuple(as_alike(x, arrays[0]) for x in gradients)
+
+    def _pull_back_rows(self, *arrays: np.ndarray) -> Rows:
+        """Of the states after every time step, the inputs and the cotangents: chunks of rows, over the threads."""
         starts = range(0, max(len(arrays[0]), 1), CHUNK)
 
-        def pull(start: int) -> tuple[np.ndarray, ...]:
+        def pull(start: int) -> Rows:
             return self._pull_back_chunk(start, *(x[start : start + CHUNK] for x in arrays))
 
         if self._threads == 1 or len(starts) == 1:
@@ -102,10 +95,7 @@ class EngineDifferentiation:
         else:
             with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
                 parts = list(pool.map(pull, starts))
-        gradients = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-        if self._calls % CALLS_BETWEEN_CHECKS or self._spot_check(arrays[3:7], arrays[7:], gradients):
-            self._calls += 1
-        return gradients
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def _spot_check(self, inputs: Rows, cotangents: Rows, gradients: Rows) -> bool:
         """Whether there was a state to check at. Raises UnsupportedModel where the gradient is not the engine's."""
@@ -172,8 +162,3 @@ def check_model(model: mujoco.MjModel, frame_skip: int) -> None:
     for kind, there in kinds.items():
         if there:
             raise UnsupportedModel(f"gradient=engine: the model has {kind}, which inverse dynamics lacks.{_ADVICE}")
-
-
-def _shaped(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """(n, width) with the leading axes and dtype of `like`."""
-    return rows.reshape(*like.shape[:-1], rows.shape[-1]).astype(like.dtype)

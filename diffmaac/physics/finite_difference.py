@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffmaac.physics.engine import Arrays, Engine, as_rows
+from diffmaac.physics.engine import Arrays, Engine, as_alike, as_rows
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.tangent import TangentSpace
 
@@ -50,16 +50,11 @@ class CentralDifferences:
 
     def step(self, *inputs: ArrayLike) -> Arrays:
         """(qpos, qvel, act, ctrl) -> (qpos, qvel, act)."""
-        arrays = [np.asarray(x) for x in inputs]  # JAX hands its own arrays to a callback
-        lead, dtype = arrays[0].shape[:-1], arrays[0].dtype
-        after = self._engine.step(*(as_rows(x) for x in arrays))
-        qpos, qvel, act = (x.reshape(*lead, x.shape[-1]).astype(dtype) for x in after)
-        return qpos, qvel, act
+        return self._engine.step_alike(*inputs)
 
     def pull_back(self, *inputs_and_cotangents: ArrayLike) -> tuple[np.ndarray, ...]:
         """(qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four."""
         arrays = [np.asarray(x) for x in inputs_and_cotangents]
-        lead, dtype = arrays[0].shape[:-1], arrays[0].dtype
         rows = [as_rows(x).astype(np.float64) for x in arrays]
         after = self.displaced(tuple(rows[:4]))
         slopes = (after[0] - after[1]) / (2 * self._eps)
@@ -67,7 +62,7 @@ class CentralDifferences:
         widths = [self._tangent.nv, *(x.shape[1] for x in rows[1:4])]
         position, *rest = np.split(gradient, np.cumsum(widths)[:-1], axis=1)
         gradients = (self._tangent.pull_back(rows[0], position), *rest)
-        return tuple(x.reshape(*lead, x.shape[-1]).astype(dtype) for x in gradients)
+        return tuple(as_alike(x, arrays[0]) for x in gradients)
 
     def displaced(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """The next states (sign, batch, direction, nq + nv + na) after displacing `inputs` (batch, ...) by +-eps in
