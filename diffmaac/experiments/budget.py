@@ -58,16 +58,10 @@ def budget(missing: Sequence[PlannedRun], all_runs: Sequence[PlannedRun], jobs: 
 
     Where there is none yet, a few steps are rehearsed, which takes a second or two for each curve and task.
     """
-    kinds = {(run.env, run.variant): run for run in missing}
     rates: dict[tuple[str, str], float] = {}
-    for kind, run in kinds.items():
-        same = [other for other in all_runs if (other.env, other.variant) == kind]
-        rates[kind] = _measured(same) or rehearsed(run)
-    seconds: dict[str, float] = {}
-    for run in missing:
-        rows = run.rows() if run.path.is_dir() else []
-        seconds[run.name] = rates[run.env, run.variant] * (run.steps - (int(rows[-1]["step"]) if rows else 0))
-    return Budget(seconds, jobs)
+    for curve, run in {run.curve: run for run in missing}.items():
+        rates[curve] = _measured([other for other in all_runs if other.curve == curve]) or rehearsed(run)
+    return Budget({run.name: rates[run.curve] * (run.steps - run.evaluated_step) for run in missing}, jobs)
 
 
 def _measured(runs: Sequence[PlannedRun]) -> float:

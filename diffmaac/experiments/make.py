@@ -63,8 +63,8 @@ def make(runs: Sequence[PlannedRun], jobs: int, hours: float = 0.0) -> tuple[lis
 
 def _agree(run: PlannedRun, runs: Sequence[PlannedRun]) -> bool:
     """Whether all runs of a curve that lie there were made with the same settings."""
-    same = [x for x in runs if (x.env, x.variant) == (run.env, run.variant) and x.path.is_dir()]
-    return all(other.made_with() == run.made_with() for other in same)
+    same = [x for x in runs if x.curve == run.curve and x.path.is_dir()]
+    return all(other.experiment() == run.experiment() for other in same)
 
 
 def _train_all(missing: Sequence[tuple[PlannedRun, list[str]]], planned: Budget) -> dict[str, str]:

@@ -40,6 +40,11 @@ class PlannedRun:
     def steps(self) -> int:
         return self.words["steps"]
 
+    @property
+    def curve(self) -> tuple[str, str]:
+        """Task and variant, which it shares with the runs of other seeds."""
+        return self.env, self.variant
+
     @cached_property
     def settings(self) -> Settings:
         """Its complete settings. Raises as `resolve` does."""
@@ -49,7 +54,13 @@ class PlannedRun:
         """Its evaluations so far, up to `steps`. Raises CheckpointError where they are damaged."""
         return [row for row in read_metrics(self.path / METRICS) if int(row["step"]) <= self.steps]
 
-    def made_with(self) -> dict[str, Any]:
+    @property
+    def evaluated_step(self) -> int:
+        """The step of its last evaluation up to `steps`; 0 where there is none. Raises as `rows` does."""
+        rows = self.rows()
+        return int(rows[-1]["step"]) if rows else 0
+
+    def experiment(self) -> dict[str, Any]:
         """The settings of the run that lies there, but for what makes no other experiment of it.
 
         Raises CheckpointError where they cannot be read.
@@ -60,7 +71,7 @@ class PlannedRun:
     def difference(self) -> str:
         """What was made of a run that lies there in place of this one, in a sentence; empty where nothing differs."""
         wanted = flatten(self.settings)
-        made = {**self.made_with(), "seed": stored_settings(self.path).run.seed}
+        made = {**self.experiment(), "seed": stored_settings(self.path).run.seed}
         name = next((name for name in made if made[name] != wanted[name]), "")
         return name and f"'{self.path}' was made with {name}={made[name]}, and {name}={wanted[name]} is wanted."
 

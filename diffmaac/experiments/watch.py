@@ -1,7 +1,6 @@
 """A live line on runs that train in processes of their own: how many are done, and the time left."""
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from diffmaac.errors import DiffmaacError
 from diffmaac.experiments.budget import Budget
 from diffmaac.experiments.plan import PlannedRun
+from diffmaac.repeating import repeating
 
 EVERY = 5.0
 """Seconds between two looks at the runs' metrics."""
@@ -24,24 +24,17 @@ def watched(runs: Sequence[PlannedRun], planned: Budget) -> Iterator[None]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.fields[status]}"), BarColumn(20), TextColumn("left"), TimeRemainingColumn())
     progress = Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=MEMORY)
-    over = threading.Event()
     with progress:
         task = progress.add_task("", total=sum(planned.seconds.values()), status="")
 
         def look() -> None:
-            while not over.wait(EVERY):
-                shares = {run.name: _share(run, started[run.name]) for run in runs}
-                done = sum(share == 1.0 for share in shares.values())
-                work = sum(planned.seconds[name] * share for name, share in shares.items())
-                progress.update(task, completed=work, status=f"{done} of {len(runs)} runs")
+            shares = {run.name: _share(run, started[run.name]) for run in runs}
+            done = sum(share == 1.0 for share in shares.values())
+            work = sum(planned.seconds[name] * share for name, share in shares.items())
+            progress.update(task, completed=work, status=f"{done} of {len(runs)} runs")
 
-        thread = threading.Thread(target=look, daemon=True)
-        thread.start()
-        try:
+        with repeating(EVERY, look):
             yield
-        finally:
-            over.set()
-            thread.join()
 
 
 def _share(run: PlannedRun, started: int) -> float:
@@ -52,7 +45,6 @@ def _share(run: PlannedRun, started: int) -> float:
 def _step(run: PlannedRun) -> int:
     """The step of its last evaluation; 0 where there is none, or while the file is being replaced."""
     try:
-        rows = run.rows() if run.path.is_dir() else []
+        return run.evaluated_step
     except (DiffmaacError, OSError):
         return 0
-    return int(rows[-1]["step"]) if rows else 0

@@ -1,7 +1,6 @@
 """Says that JAX compiles, what it waits for, and after a while that it still does."""
 
 import logging
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from diffmaac.physics.cache import persistent_cache
 from diffmaac.physics.pairs import touching_pairs
+from diffmaac.repeating import repeating
 
 _LOGGER = logging.getLogger(__name__)
 LARGE_NV, LARGE_PAIRS = 30, 200
@@ -43,16 +43,10 @@ def announce(model: mujoco.MjModel, what: str, batch: int, dtype: DTypeLike) -> 
 def announced(model: mujoco.MjModel, what: str, batch: int, dtype: DTypeLike) -> Generator[None]:
     """`announce`, and every `PATIENCE` seconds within the block another line that says how long it has taken so far."""
     announce(model, what, batch, dtype)
-    start, done = time.monotonic(), threading.Event()
+    start = time.monotonic()
 
     def tell() -> None:
-        while not done.wait(PATIENCE):
-            _LOGGER.info("still compiling %s: %.0f s", what, time.monotonic() - start)
+        _LOGGER.info("still compiling %s: %.0f s", what, time.monotonic() - start)
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
+    with repeating(PATIENCE, tell):
         yield
-    finally:
-        done.set()
-        teller.join()

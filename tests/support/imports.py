@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent.parent
 LIBRARY = ROOT / "diffmaac"
 LAYERS = [
     ["errors", "keywords", "result", "mujoco_warnings", "provenance", "files", "seeding", "typed", "types"],
+    ["repeating"],
     ["settings"],
     ["system", "render", "autograd"],
     ["env"],
