@@ -129,14 +129,16 @@ class Study:
         parts: dict[str, AbstractDynamics] = {TRUE: self.truth()}
         s = self.settings
         data = self._collect(s.transitions, seeding.torch_generator(seed, "data"))
-        more = self._collect(s.critic_transitions, seeding.torch_generator(seed, "critic data"))
+        critic_data = data
+        if s.critic_transitions:
+            critic_data = self._collect(s.critic_transitions, seeding.torch_generator(seed, "critic data"))
         if LEARNED in dynamics:
             parts[LEARNED] = self._fit_model(data, seeding.torch_generator(seed, "model"))
         exact = QuadraticCritic(self.problem, self.gain)
         return Parts(
             task=self.task,
             policy=self.policy(),
-            critic=self._fit_critic(more if s.critic_transitions else data, seeding.torch_generator(seed, "critic")),
+            critic=self._fit_critic(critic_data, seeding.torch_generator(seed, "critic")),
             true_critic=lambda size, generator: exact,
             dynamics=parts,
             start=self.start,
