@@ -30,6 +30,33 @@ class ActuationSlopes:
         return cls(*(np.zeros((n, *shape)) for shape in shapes))
 
 
+class Moments:
+    """How the force of each actuator acts on each dof, at n states, recorded one after the other."""
+
+    def __init__(self, model: mujoco.MjModel, n: int):
+        self._model = model
+        self._values, self._force = np.zeros((n, model.nu, model.nv)), np.zeros((n, model.nv))
+        self._constant = _moments_are_constant(model)
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at state `row` with all stages done."""
+        self._force[row] = data.qfrc_actuator
+        if row == 0 or not self._constant:
+            rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+            mujoco.mju_sparse2dense(self._values[row], data.actuator_moment, *rows)
+
+    def free(self) -> Float[np.ndarray, "n nu nv"]:
+        """Those of all rows; zero on the dofs whose joint bounds the force, which does not move there."""
+        model = self._model
+        if self._constant:
+            self._values[1:] = self._values[:1]
+        joints = np.flatnonzero(model.jnt_actfrclimited)
+        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
+        free = np.ones(self._force.shape)
+        free[:, dofs] = (low < self._force[:, dofs]) & (self._force[:, dofs] < high)
+        return self._values * free[:, None]
+
+
 class ActuatorsApart:
     """Slopes of n states where each actuator has one control, one force and at most one activation, and nothing
     couples them: all are moved at once, and the moments tell their forces on the dofs apart."""
@@ -39,18 +66,14 @@ class ActuatorsApart:
         self._steps = tuple(DIFFERENCE * np.maximum(1.0, np.abs(values)) for values in (act, ctrl))
         self._moved = tuple((x, x + step, x - step) for x, step in zip((act, ctrl), self._steps, strict=True))
         self._forces, self._rates = np.zeros((2, 2, n, model.nu)), np.zeros((2, 2, n, model.na))
-        self._rate, self._force = np.zeros((n, model.na)), np.zeros((n, model.nv))
-        self._moments = np.zeros((n, model.nu, model.nv))
-        self._constant = _moments_are_constant(model)
+        self._rate, self._moments = np.zeros((n, model.na)), Moments(model, n)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Moves activations and controls of `data`, which is at state `row`, all stages done, and puts them back."""
         if self._model.nu == 0:
             return
-        self._force[row], self._rate[row] = data.qfrc_actuator, data.act_dot
-        if row == 0 or not self._constant:
-            rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-            mujoco.mju_sparse2dense(self._moments[row], data.actuator_moment, *rows)
+        self._rate[row] = data.act_dot
+        self._moments.record(data, row)
         kinds = ((1, data.ctrl),) if self._model.na == 0 else ((0, data.act), (1, data.ctrl))
         for kind, target in kinds:
             here, above, below = self._moved[kind]
@@ -63,13 +86,7 @@ class ActuatorsApart:
     def slopes(self) -> ActuationSlopes:
         """Of all rows recorded."""
         model, out = self._model, ActuationSlopes.zeros(len(self._rate), self._model)
-        if self._constant:
-            self._moments[1:] = self._moments[:1]
-        joints = np.flatnonzero(model.jnt_actfrclimited)  # what a joint clamps does not move
-        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
-        free = np.ones(self._force.shape)
-        free[:, dofs] = (low < self._force[:, dofs]) & (self._force[:, dofs] < high)
-        moments = self._moments * free[:, None]
+        moments = self._moments.free()
         owners, acts = owners_of_activations(model), np.arange(model.na)
         out.rate[:] = self._rate
         (force_act, force_ctrl), (rate_act, rate_ctrl) = (x[:, 0] - x[:, 1] for x in (self._forces, self._rates))
@@ -78,6 +95,31 @@ class ActuatorsApart:
         out.force_act[:] = moments[:, owners] * (force_act[:, owners] / step_act)[..., None]
         out.rate_ctrl[:, owners, acts] = rate_ctrl / step_ctrl[:, owners]
         out.rate_act[:, acts, acts] = rate_act / step_act
+        return out
+
+
+class MotorsApart:
+    """Slopes of n states where each actuator has one control, a fixed gain and no activation: its force rises with its
+    control by the gain, unless control, force or joint are beyond their bounds."""
+
+    def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
+        self._model, self._ctrl = model, ctrl
+        self._forces = np.zeros(ctrl.shape)
+        self._moments = Moments(model, len(ctrl))
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at state `row` with all stages done."""
+        self._forces[row] = data.actuator_force
+        self._moments.record(data, row)
+
+    def slopes(self) -> ActuationSlopes:
+        """Of all rows recorded."""
+        model, out = self._model, ActuationSlopes.zeros(len(self._ctrl), self._model)
+        clamped = not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)
+        free = _within(self._forces, model.actuator_forcelimited, model.actuator_forcerange)
+        if clamped:
+            free &= _within(self._ctrl, model.actuator_ctrllimited, model.actuator_ctrlrange)
+        out.force_ctrl[:] = self._moments.free() * (model.actuator_gainprm[:, 0] * free)[..., None]
         return out
 
 
@@ -139,6 +181,11 @@ class ActuatorsTogether:
         return data.act_dot
 
 
+def _within(values: Float[np.ndarray, "n nu"], limited: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Whether each lies within its bounds or at them, if it is limited, (n, nu)."""
+    return ~limited.astype(bool) | ((bounds[:, 0] <= values) & (values <= bounds[:, 1]))
+
+
 def is_implicit(model: mujoco.MjModel) -> bool:
     """Whether a time step depends on how forces, those of actuators included, change with the velocity."""
     kinds = mujoco.mjtIntegrator
@@ -188,3 +235,10 @@ def are_apart(model: mujoco.MjModel) -> bool:
     # The derivative with respect to the velocity, which an implicit step has, depends on the control where gains do.
     bilinear = is_implicit(model) and (model.actuator_gaintype != int(_GAINS.mjGAIN_FIXED)).any()
     return bool(single and simple and not coupled and not bilinear)
+
+
+def are_motors(model: mujoco.MjModel) -> bool:
+    """Whether `MotorsApart` may be used."""
+    off = int(mujoco.mjtDisableBit.mjDSBL_ACTUATION) & model.opt.disableflags or model.opt.disableactuator
+    fixed = (model.actuator_gaintype == int(_GAINS.mjGAIN_FIXED)).all()
+    return bool(are_apart(model) and model.na == 0 and fixed and not off)

@@ -11,21 +11,21 @@ from diffmaac.physics.actuation import (
     ActuationSlopes,
     ActuatorsApart,
     ActuatorsTogether,
+    MotorsApart,
     are_apart,
+    are_motors,
     is_implicit,
 )
 from diffmaac.physics.contact_filter import ContactFilter
-from diffmaac.physics.effective_inertia import MANY_DOFS, EffectiveInertia
+from diffmaac.physics.force_slopes import ForceSlopes, SlopesByDifferences, has_acceleration_slopes
+
+_INPUTS = mujoco.mjtState
 
 STATE_DIFFERENCE = 1e-7
 """Of positions (central) and velocities (one-sided) [m, rad and per second]."""
 ONE_SIDED_DIFFERENCE = 2e-8
 """Of both where r does not bend over micrometres, as a contact's impedance does: curvature and rounding then cost some
 1e-7 of the gradient, and half of the time is saved."""
-ACCELERATION_DIFFERENCES = 1e-5, 1e-4
-"""Of accelerations [m/s^2, rad/s^2], in small models and in others, where `EffectiveInertia` has no closed form:
-rounding grows with the degrees of freedom. Central for elliptic cones, in which r bends; one-sided otherwise, since r
-is linear as long as no row becomes active or inactive."""
 SMALLER_DIFFERENCE = 1e-9
 """Of positions, where the differences above and below disagree: a constraint switches on or off within the step."""
 KINK, ROUNDING = 3e-4, 1e-13
@@ -33,6 +33,10 @@ KINK, ROUNDING = 3e-4, 1e-13
 than the curvature of stiff contacts, and than rounding."""
 JUMP = 0.5
 """Relative disagreement of the smaller differences above which the switch is so close that only one side counts."""
+INPUTS = int(_INPUTS.mjSTATE_QPOS | _INPUTS.mjSTATE_QVEL | _INPUTS.mjSTATE_ACT | _INPUTS.mjSTATE_CTRL)
+"""What of MuJoCo's state r depends on beside the acceleration, in its order."""
+NOTHING = int(mujoco.mjtStage.mjSTAGE_NONE)
+"""The stage up to which everything is there already: none."""
 RESIDUAL = 1e-6
 """Of r, relative to the terms that cancel in it: what is above is no rounding, nor where the solver stopped."""
 
@@ -82,70 +86,71 @@ class InverseDynamics:
     def __init__(self, model: mujoco.MjModel):
         self.model = _inverse_model(model)
         self._data = data = mujoco.MjData(self.model)
-        self._inputs = (data.qpos, data.qvel, data.act, data.ctrl, data.qacc)
-        self._recorder = ActuatorsApart if are_apart(self.model) else ActuatorsTogether
+        self._qacc = data.qacc
+        self._recorder = (
+            MotorsApart if are_motors(self.model) else ActuatorsApart if are_apart(self.model) else ActuatorsTogether
+        )
         self._contacts = ContactFilter(self.model)
-        self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
-        self._acceleration = ACCELERATION_DIFFERENCES[model.nv >= MANY_DOFS]
-        self._inertia_is_known = EffectiveInertia.is_known(self.model)
+        self._slopes = (
+            ForceSlopes(self.model) if has_acceleration_slopes(self.model) else SlopesByDifferences(self.model)
+        )
         self._prepares = model.nu > 0 and is_implicit(self.model)
+        self._forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
 
     def linearize(self, *inputs: np.ndarray) -> Linearization:
         """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
-        n, nv, data = len(inputs[0]), self.model.nv, self._data
-        above, below, qvel, qacc, other = np.zeros((5, n, nv, nv))
-        forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
-        kept, bends = np.zeros((len(forces), n, nv)), np.zeros(n, bool)
+        n, nv, data, slopes = len(inputs[0]), self.model.nv, self._data, self._slopes
+        above, below, qvel = np.zeros((3, n, nv, nv))
+        forces, bends = np.zeros((len(self._forces), n, nv)), np.zeros(n, bool)
         actuators = self._recorder(self.model, *inputs[2:4])
-        inertia = EffectiveInertia(self.model, n) if self._inertia_is_known else None
+        slopes.begin(n)
+        states, accelerations = np.concatenate(inputs[:4], axis=1), inputs[4]
         for row in range(n):
-            self._set(row, inputs)
-            if inertia is None:
-                if self._elliptic:
-                    self._difference(-self._acceleration, None, None, other[row])
-                self._difference(self._acceleration, None, None, qacc[row])
-            else:
-                mujoco.mj_inverseSkip(self.model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
-                mujoco.mj_fwdActuation(self.model, data)
-                inertia.record(data, row)
-            for target, source in zip(kept, forces, strict=True):
+            self._set(states[row], accelerations[row])
+            mujoco.mj_inverseSkip(self.model, data, NOTHING, 1)
+            mujoco.mj_fwdActuation(self.model, data)
+            for target, source in zip(forces, self._forces, strict=True):
                 target[row] = source
             actuators.record(data, row)
             self._prepare()
             bends[row] = _bends(data)
+            slopes.record(data, row)
             self._contacts.narrow(data)
+            to_qvel = None if slopes.know_velocity else qvel[row]
             if bends[row]:
-                self._difference(STATE_DIFFERENCE, above[row], qvel[row], None)
-                self._difference(-STATE_DIFFERENCE, below[row], None, None)
+                self._difference(STATE_DIFFERENCE, above[row], to_qvel)
+                self._difference(-STATE_DIFFERENCE, below[row], None)
             else:
-                self._difference(ONE_SIDED_DIFFERENCE, above[row], qvel[row], None)
+                self._difference(ONE_SIDED_DIFFERENCE, above[row], to_qvel)
             self._contacts.widen()
-        # Where accelerations were moved the forces kept are those of the last one; otherwise qacc is 0 here.
-        residual = kept[0] - kept[1] - self._acceleration * qacc[:, -1]
-        if self._elliptic:
-            qacc = (qacc + other) / 2
-        if inertia is not None:
-            qacc = inertia.derivative()
-        scale = np.abs(kept).max(axis=(0, 2))
+        scale = np.abs(forces).max(axis=(0, 2))
         below[~bends] = above[~bends]
-        qpos = self._without_switches(above, below, scale, inputs) if bends.any() else above
-        return Linearization(qpos, qvel, qacc, actuators.slopes(), residual, scale)
+        qpos = self._without_switches(above, below, scale, states, accelerations) if bends.any() else above
+        qvel = slopes.of_velocity() if slopes.know_velocity else qvel
+        residual = forces[0] - forces[1]
+        return Linearization(qpos, qvel, slopes.of_acceleration(), actuators.slopes(), residual, scale)
 
     def _without_switches(
-        self, above: np.ndarray, below: np.ndarray, scale: np.ndarray, inputs: tuple[np.ndarray, ...]
+        self,
+        above: np.ndarray,
+        below: np.ndarray,
+        scale: np.ndarray,
+        states: np.ndarray,
+        accelerations: np.ndarray,
     ) -> np.ndarray:
         """The central differences with respect to positions; where a constraint switches, smaller ones."""
         for row in map(int, np.flatnonzero(_switches(above, below, scale))):
-            self._set(row, inputs)
-            self._difference(SMALLER_DIFFERENCE, above[row], None, None)
-            self._difference(-SMALLER_DIFFERENCE, below[row], None, None)
+            self._set(states[row], accelerations[row])
+            self._difference(SMALLER_DIFFERENCE, above[row], None)
+            self._difference(-SMALLER_DIFFERENCE, below[row], None)
         return smooth_side(above, below)
 
-    def _set(self, row: int, inputs: tuple[np.ndarray, ...]) -> None:
-        for target, source in zip(self._inputs, inputs, strict=True):
-            target[:] = source[row]
+    def _set(self, state: np.ndarray, acceleration: np.ndarray) -> None:
+        """`state` is (qpos, qvel, act, ctrl) in one."""
+        mujoco.mj_setState(self.model, self._data, state, INPUTS)
+        self._qacc[:] = acceleration
         if self._prepares:
-            mujoco.mj_inverseSkip(self.model, self._data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
+            mujoco.mj_inverseSkip(self.model, self._data, NOTHING, 1)
             self._prepare()
 
     def _prepare(self) -> None:
@@ -154,11 +159,9 @@ class InverseDynamics:
         if self._prepares:
             mujoco.mj_fwdActuation(self.model, self._data)
 
-    def _difference(
-        self, step: float, qpos: np.ndarray | None, qvel: np.ndarray | None, qacc: np.ndarray | None
-    ) -> None:
+    def _difference(self, step: float, qpos: np.ndarray, qvel: np.ndarray | None) -> None:
         """Writes the one-sided differences of r, of those that are wanted."""
-        mujoco.mjd_inverseFD(self.model, self._data, step, True, qpos, qvel, qacc, None, None, None, None)
+        mujoco.mjd_inverseFD(self.model, self._data, step, True, qpos, qvel, None, None, None, None, None)
 
 
 def _bends(data: mujoco.MjData) -> bool:

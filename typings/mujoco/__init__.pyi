@@ -44,16 +44,19 @@ class mjtCatBit(_Enum):
 class mjtCone(_Enum):
     mjCONE_ELLIPTIC: ClassVar[mjtCone]
 
+class mjtConstraintState(_Enum):
+    mjCNSTRSTATE_QUADRATIC: ClassVar[mjtConstraintState]
+    mjCNSTRSTATE_CONE: ClassVar[mjtConstraintState]
+
 class mjtDisableBit(_Enum):
     mjDSBL_ACTUATION: ClassVar[mjtDisableBit]
+    mjDSBL_CLAMPCTRL: ClassVar[mjtDisableBit]
     mjDSBL_CONSTRAINT: ClassVar[mjtDisableBit]
     mjDSBL_CONTACT: ClassVar[mjtDisableBit]
     mjDSBL_SPRING: ClassVar[mjtDisableBit]
     mjDSBL_DAMPER: ClassVar[mjtDisableBit]
     mjDSBL_FILTERPARENT: ClassVar[mjtDisableBit]
     mjDSBL_AUTORESET: ClassVar[mjtDisableBit]
-    mjDSBL_CONTACT: ClassVar[mjtDisableBit]
-    mjDSBL_DAMPER: ClassVar[mjtDisableBit]
     mjDSBL_EULERDAMP: ClassVar[mjtDisableBit]
     mjDSBL_WARMSTART: ClassVar[mjtDisableBit]
 
@@ -71,7 +74,9 @@ class mjtEnableBit(_Enum):
     mjENBL_INVDISCRETE: ClassVar[mjtEnableBit]
     mjENBL_SLEEP: ClassVar[mjtEnableBit]
 
-class mjtEq(_Enum): ...
+class mjtEq(_Enum):
+    mjEQ_CONNECT: ClassVar[mjtEq]
+    mjEQ_WELD: ClassVar[mjtEq]
 
 class mjtFontScale(_Enum):
     mjFONTSCALE_100: ClassVar[mjtFontScale]
@@ -131,6 +136,10 @@ class mjtStage(_Enum):
     mjSTAGE_VEL: ClassVar[mjtStage]
 
 class mjtState(_Enum):
+    mjSTATE_QPOS: ClassVar[mjtState]
+    mjSTATE_QVEL: ClassVar[mjtState]
+    mjSTATE_ACT: ClassVar[mjtState]
+    mjSTATE_CTRL: ClassVar[mjtState]
     mjSTATE_FULLPHYSICS: ClassVar[mjtState]
     mjSTATE_INTEGRATION: ClassVar[mjtState]
 
@@ -183,15 +192,20 @@ class MjModel:
     nflex: int
     njnt: int
     ngeom: int
+    nC: int
+    nD: int
     nhistory: int
-    njnt: int
+    nplugin: int
     nout: int
     ncam: int
-    nflex: int
     ntendon: int
     npluginstate: int
     opt: MjOption
     vis: MjVisual
+    M_colind: _Integers
+    M_rownnz: _Integers
+    D_colind: _Integers
+    D_rownnz: _Integers
     qpos0: _Floats
     qpos_spring: _Floats
     body_conaffinity: _Integers
@@ -203,7 +217,6 @@ class MjModel:
     jnt_qposadr: _Integers
     jnt_dofadr: _Integers
     jnt_stiffness: _Floats
-    dof_M0: _Floats
     dof_damping: _Floats
     dof_jntid: _Integers
     dof_frictionloss: _Floats
@@ -234,7 +247,6 @@ class MjModel:
     actuator_dampingpoly: _Floats
     dof_dampingpoly: _Floats
     body_parentid: _Integers
-    dof_jntid: _Integers
     exclude_signature: _Integers
     pair_geom1: _Integers
     pair_geom2: _Integers
@@ -244,21 +256,16 @@ class MjModel:
     tendon_num: _Integers
     wrap_type: _Integers
     wrap_objid: _Integers
-    actuator_gaintype: _Integers
-    actuator_biastype: _Integers
-    actuator_group: _Integers
     actuator_historyadr: _Integers
     geom_pos: _Floats
     site_pos: _Floats
+    tendon_armature: _Floats
     tendon_stiffness: _Floats
     tendon_damping: _Floats
     wrap_prm: _Floats
-    actuator_gainprm: _Floats
     actuator_biasprm: _Floats
-    jnt_actfrclimited: _Booleans
-    tendon_actfrclimited: _Booleans
     actuator_forcelimited: _Booleans
-    actuator_actlimited: _Booleans
+    actuator_forcerange: _Floats
     @staticmethod
     def from_xml_string(xml: str, assets: Mapping[str, bytes] | None = None) -> MjModel: ...
     @staticmethod
@@ -267,7 +274,10 @@ class MjModel:
 class _Contacts:
     """The contacts of a state, a column each."""
 
+    H: _Floats
+    dim: _Integers
     dist: _Floats
+    efc_address: _Integers
     geom: _Integers
 
 class MjData:
@@ -281,6 +291,7 @@ class MjData:
     efc_J_colind: _Integers
     efc_J_rowadr: _Integers
     efc_J_rownnz: _Integers
+    efc_aref: _Floats
     efc_state: _Integers
     efc_KBIP: _Floats
     efc_force: _Floats
@@ -294,6 +305,8 @@ class MjData:
     moment_rowadr: _Integers
     moment_rownnz: _Integers
     ctrl: _Floats
+    M: _Floats
+    qDeriv: _Floats
     qacc: _Floats
     qacc_warmstart: _Floats
     qfrc_actuator: _Floats
@@ -306,7 +319,8 @@ class MjData:
 def mj_step(m: MjModel, d: MjData, nstep: int = 1) -> None: ...
 def mj_forward(m: MjModel, d: MjData) -> None: ...
 def mj_forwardSkip(m: MjModel, d: MjData, skipstage: int, skipsensor: int) -> None: ...
-def mj_fullM(m: MjModel, d: MjData, dst: _Floats) -> None: ...
+def mj_constraintUpdate(m: MjModel, d: MjData, jar: _Floats, cost: _Floats | None, flg_coneHessian: int) -> None: ...
+def mj_solveM(m: MjModel, d: MjData, x: _Floats, y: _Floats) -> None: ...
 def mj_isSparse(m: MjModel) -> bool: ...
 def mj_fwdActuation(m: MjModel, d: MjData) -> None: ...
 def mj_inverse(m: MjModel, d: MjData) -> None: ...

@@ -1,0 +1,200 @@
+"""How the inverse dynamics depends on acceleration and velocity, in closed form where it has one."""
+
+import copy
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from diffmaac.physics.actuation import are_apart
+
+_STATES, _INTEGRATORS, _EQUALITIES = mujoco.mjtConstraintState, mujoco.mjtIntegrator, mujoco.mjtEq
+QUADRATIC, CONE = int(_STATES.mjCNSTRSTATE_QUADRATIC), int(_STATES.mjCNSTRSTATE_CONE)
+"""MuJoCo's states of constraint rows whose force depends on J a - aref: each row alone, and a contact's together."""
+VELOCITY = int(mujoco.mjtStage.mjSTAGE_VEL)
+"""The stage up to which everything is there already."""
+
+ACCELERATION_DIFFERENCES = 1e-5, 1e-4
+"""Of accelerations [m/s^2, rad/s^2], in models below and from `MANY_DOFS` degrees of freedom on: rounding grows with
+them. Central for elliptic cones, in which r bends; one-sided otherwise, since r is linear as long as no row becomes
+active or inactive."""
+MANY_DOFS = 20
+
+
+class ForceSlopes:
+    """The derivatives of r with respect to acceleration and velocity at n states, recorded one state after the other.
+
+    With the Hessian H of the constraints' cost in J a - aref, and aref falling by b for each unit of J v,
+
+        dr/da = M + J' H J,        dr/dv = J' H b J - d(passive + actuators - bias)/dv.
+
+    For the discrete acceleration a' of Euler, M a = (M + h B) a' with the damping B of the joints, so that the
+    derivative with respect to a' is (M + J' H J) M^-1 (M + h B).
+
+    Source: MuJoCo's documentation, "Computation"; the forces' derivative is what its implicit integrator has.
+    """
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model = model
+        self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
+        self._sparse = mujoco.mj_isSparse(model)
+        self.know_velocity = has_velocity_slopes(model)
+        self._twin = _implicit_twin(model)
+        self._mass_places = _places(model.M_rownnz, model.M_colind)
+        self._smooth_places = _places(model.D_rownnz, model.D_colind)
+        self.begin(0)
+
+    def begin(self, n: int) -> None:
+        """Forgets what is recorded, and makes room for n states."""
+        self._rows = Rows(n, self._model.nv)
+        self._mass, self._smooth = np.zeros((n, self._model.nC)), np.zeros((n, self._model.nD))
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at whose state `mj_inverse` and `mj_fwdActuation` have run. Changes what depends on the
+        acceleration."""
+        self._mass[row] = data.M
+        if data.nefc:
+            jacobian, states = self._jacobian(data), data.efc_state
+            weighted = (data.efc_D * (states == QUADRATIC))[:, None] * jacobian
+            if self._elliptic and CONE in states:
+                self._weigh_cones(data, jacobian, weighted)
+            self._rows.append(row, jacobian, weighted, data.efc_KBIP[:, 1].copy())
+        if self.know_velocity:
+            mujoco.mj_inverseSkip(self._twin, data, VELOCITY, 1)
+            self._smooth[row] = data.qDeriv
+
+    def of_acceleration(self) -> Float[np.ndarray, "n nv nv"]:
+        """``[s, i, j]``: of r_j with respect to acceleration i at state s."""
+        model, mass = self._model, self._dense_mass()
+        jacobians, weighted, _ = self._rows.padded()
+        inertia = mass + jacobians.mT @ weighted
+        damping = model.opt.timestep * model.dof_damping
+        undamped = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP) & model.opt.disableflags
+        continuous = not model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_INVDISCRETE)
+        if undamped or continuous or not damping.any():
+            return inertia
+        # Of the transposed product, M and M + J' H J being symmetric: (1 + h B M^-1) (M + J' H J).
+        return inertia + damping[:, None] * np.linalg.solve(mass, inertia)
+
+    def of_velocity(self) -> Float[np.ndarray, "n nv nv"]:
+        """``[s, i, j]``: of r_j with respect to velocity i at state s, where `know_velocity` holds."""
+        jacobians, weighted, rates = self._rows.padded()
+        slopes = (jacobians * rates[..., None]).mT @ weighted
+        to, of = self._smooth_places
+        slopes[:, of, to] -= self._smooth
+        return slopes
+
+    def _dense_mass(self) -> np.ndarray:
+        mass = np.zeros((len(self._mass), self._model.nv, self._model.nv))
+        to, of = self._mass_places  # the lower triangle
+        mass[:, to, of] = mass[:, of, to] = self._mass
+        return mass
+
+    def _jacobian(self, data: mujoco.MjData) -> np.ndarray:
+        shape = (data.nefc, self._model.nv)
+        if not self._sparse:
+            return data.efc_J.reshape(shape).copy()
+        dense = np.zeros(shape)
+        mujoco.mju_sparse2dense(dense, data.efc_J, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind)
+        return dense
+
+    def _weigh_cones(self, data: mujoco.MjData, jacobian: np.ndarray, weighted: np.ndarray) -> None:
+        """H J of the contacts that slide, whose Hessians the engine has where it is asked for them."""
+        force = data.qfrc_inverse - data.qfrc_bias + data.qfrc_passive + data.qfrc_constraint
+        acceleration = np.zeros((1, self._model.nv))
+        mujoco.mj_solveM(self._model, data, acceleration, force[None])
+        mujoco.mj_constraintUpdate(self._model, data, jacobian @ acceleration[0] - data.efc_aref, None, 1)
+        contacts = data.contact
+        for first, dim, hessian in zip(contacts.efc_address, contacts.dim, contacts.H, strict=True):
+            if first >= 0 and data.efc_state[first] == CONE:
+                rows = slice(first, first + dim)
+                weighted[rows] = hessian[: dim * dim].reshape(dim, dim) @ jacobian[rows]
+
+
+class SlopesByDifferences:
+    """The derivative of r with respect to the acceleration, by differences: of integrators that have no closed form."""
+
+    know_velocity = False
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model = model
+        self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
+        self._step = ACCELERATION_DIFFERENCES[model.nv >= MANY_DOFS]
+        self.begin(0)
+
+    def begin(self, n: int) -> None:
+        """Forgets what is recorded, and makes room for n states."""
+        self._above, self._below = np.zeros((2, n, self._model.nv, self._model.nv))
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at the state and the acceleration of that row."""
+        if self._elliptic:
+            self._difference(data, -self._step, self._below[row])
+        self._difference(data, self._step, self._above[row])
+
+    def of_acceleration(self) -> Float[np.ndarray, "n nv nv"]:
+        """``[s, i, j]``: of r_j with respect to acceleration i at state s."""
+        return (self._above + self._below) / 2 if self._elliptic else self._above
+
+    def of_velocity(self) -> Float[np.ndarray, "n nv nv"]:
+        """That is not known here."""
+        raise NotImplementedError
+
+    def _difference(self, data: mujoco.MjData, step: float, out: np.ndarray) -> None:
+        mujoco.mjd_inverseFD(self._model, data, step, True, None, None, out, None, None, None, None)
+
+
+class Rows:
+    """Constraint rows of n states, a different number in each: J, H J and b."""
+
+    def __init__(self, n: int, nv: int):
+        self._counts, self._nv = np.zeros(n, int), nv
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def append(self, row: int, *parts: np.ndarray) -> None:
+        """Of state `row`, in ascending order."""
+        self._counts[row] = len(parts[0])
+        self._parts.append(parts)
+
+    def padded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(n, most, nv) twice and (n, most), with zeros where a state has fewer rows than the most."""
+        most = int(self._counts.max(initial=0))
+        present: np.ndarray = np.arange(most) < self._counts[:, None]
+        wide = (len(self._counts), most, self._nv)
+        arrays = np.zeros(wide), np.zeros(wide), np.zeros(wide[:2])
+        if self._parts:
+            for array, parts in zip(arrays, zip(*self._parts, strict=True), strict=True):
+                array[present] = np.concatenate(parts)
+        return arrays
+
+
+def has_acceleration_slopes(model: mujoco.MjModel) -> bool:
+    """Whether the derivative with respect to the acceleration has this closed form."""
+    explicit = model.opt.integrator in (int(_INTEGRATORS.mjINT_EULER), int(_INTEGRATORS.mjINT_RK4))
+    curved = model.dof_dampingpoly.any() or model.actuator_damping.any() or model.actuator_dampingpoly.any()
+    return bool(explicit and model.nflex == 0 and not curved)
+
+
+def has_velocity_slopes(model: mujoco.MjModel) -> bool:
+    """Whether that with respect to the velocity has it, too.
+
+    The reference of connect and weld has a square of the velocity; MuJoCo's derivatives of forces lack a tendon's
+    inertia, and are those of simple actuators whose forces no joint bounds.
+    """
+    equalities = np.isin(model.eq_type, [int(_EQUALITIES.mjEQ_CONNECT), int(_EQUALITIES.mjEQ_WELD)])
+    bounded = model.nu > 0 and model.jnt_actfrclimited.any()
+    others = bounded or model.tendon_armature.any() or equalities.any() or model.nplugin > 0
+    return has_acceleration_slopes(model) and are_apart(model) and not bool(others)
+
+
+def _implicit_twin(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy of `model` in whose inverse dynamics MuJoCo takes the forces' derivatives, all of them."""
+    twin = copy.copy(model)
+    twin.opt.integrator = _INTEGRATORS.mjINT_IMPLICIT
+    twin.opt.enableflags |= int(mujoco.mjtEnableBit.mjENBL_INVDISCRETE)
+    return twin
+
+
+def _places(counts: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the entries of a sparse matrix, which lie row after row."""
+    return np.repeat(np.arange(len(counts)), counts), columns
