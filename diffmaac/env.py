@@ -65,13 +65,14 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (task.obs_size,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action_size,), np.float32)
         self._simulator = task.system.simulator()
-        self._steps = 0
+        self.steps = 0
+        """Of the present episode."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Draws a start state from `task.reset`: observation (obs,) and an empty info."""
         super().reset(seed=seed)
         self._simulator.set_state(*self.task.reset(self.np_random))
-        self._steps = 0
+        self.steps = 0
         return self._obs().numpy(), {}
 
     def step(self, action: np.ndarray):
@@ -81,10 +82,10 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         reward = float(self.task.reward(self._obs(), torch.from_numpy(action)))
         self._simulator.step(action)
-        self._steps += 1
+        self.steps += 1
         obs = self._obs()
         terminated = self.task.terminated is not None and bool(self.task.terminated(obs))
-        return obs.numpy(), reward, terminated, self._steps >= self.task.episode_steps, {}
+        return obs.numpy(), reward, terminated, self.steps >= self.task.episode_steps, {}
 
     def render(self) -> np.ndarray | None:
         """The picture of the present state (height, width, 3), uint8; None without ``render_mode="rgb_array"``."""
@@ -106,13 +107,13 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Everything the next step depends on; `restore` is the inverse."""
         return {
             "simulator": self._simulator.snapshot(),
-            "steps": self._steps,
+            "steps": self.steps,
             "generator": self.np_random.bit_generator.state,
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self._simulator.restore(np.asarray(snapshot["simulator"]))
-        self._steps = snapshot["steps"]
+        self.steps = snapshot["steps"]
         self.np_random.bit_generator.state = snapshot["generator"]
 
     def observation(self) -> np.ndarray:

@@ -159,9 +159,9 @@ class TrainKeywords(TypedDict, total=False):
     """most environment steps of a training episode; 0: as many as the task's [between 0 and 1,000,000,000]; default
     0"""
 
-    reset_fallen: float
-    """mean number of steps that a training episode goes on while the body lies; each may be the last. 0: it goes on
-    [at least 0.0]; default 0.0"""
+    reset_upright: int
+    """most environment steps of a training episode whose body stands after reset_every steps; 0: they are all
+    [between 0 and 1,000,000,000]; default 0"""
 
     data: Literal["mixed", "real"]
     """what critic and policy train on; default mixed"""

@@ -88,9 +88,14 @@ def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Se
     """
     task = get_task(env)
     settings = resolve(task.name, task.presets, words)
-    if settings.data.reset_fallen and task.fallen is None:
+    upright, every = settings.data.reset_upright, settings.data.reset_every
+    if upright and task.fallen is None:
         raise SettingError(
-            f"reset_fallen={settings.data.reset_fallen:g}: task '{task.name}' does not say when its body lies"
-            " (Task.fallen). Leave it out."
+            f"reset_upright={upright}: task '{task.name}' does not say when its body lies (Task.fallen). Leave it out."
+        )
+    if upright and not 0 < every < upright:
+        raise SettingError(
+            f"reset_upright={upright} lets an episode go on after reset_every={every} steps: give reset_every between 1"
+            f" and {upright - 1}, or reset_upright=0."
         )
     return task, settings

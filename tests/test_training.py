@@ -69,22 +69,35 @@ def test_a_run_is_determined_by_its_seed(finished, tmp_path):
     assert numbers(tiny(tmp_path / "other", seed=1)) != numbers(finished)
 
 
-@pytest.mark.parametrize(("lying", "share"), [(True, 1 / 5), (False, 0.0)])
-def test_an_episode_ends_while_the_body_lies_with_the_same_probability_each_step(lying, share, tmp_path):
-    """Of 1,000 steps each ends it with probability 1/5, within three standard deviations of a binomial count."""
-    task = dataclasses.replace(get_task("double_integrator"), episode_steps=1000)
-    task = dataclasses.replace(task, fallen=lambda obs: torch.full(obs.shape[:-1], lying))
-    words = {**TINY, "reset_fallen": 5, "random_steps": 1000, "steps": 1000, "out": str(tmp_path / "run")}
-    trainer = prepare(task, words)
+def test_an_episode_goes_on_as_long_as_the_body_stands(tmp_path):
+    """Bodies lie or stand for the whole of an episode, by where it starts: some end after 10 steps, some after 100."""
+
+    def reset(rng):
+        return np.array([rng.choice([-1e3, 1e3])]), np.array([0.0])
+
+    task = dataclasses.replace(get_task("double_integrator"), episode_steps=200, reset=reset)
+    task = dataclasses.replace(task, fallen=lambda obs: obs[..., 0] < 0)
+    words = {**TINY, "reset_every": 10, "reset_upright": 100, "random_steps": 1000, "steps": 1000}
+    trainer = prepare(task, words | {"out": str(tmp_path / "run")})
     trainer.train(progress=False)
     data = trainer.replay.all()
-    ends = (data.obs_tp1[:-1] != data.obs_t[1:]).any(-1).sum()
-    assert abs(float(ends) - 1000 * share) <= 3 * np.sqrt(1000 * share * (1 - share))
+    last = (data.obs_tp1[:-1] != data.obs_t[1:]).any(-1).nonzero()[:, 0]
+    lengths, lying = np.diff(last, prepend=-1), np.asarray(data.obs_t[last, 0] < 0)
+    assert lying.any() and not lying.all()
+    np.testing.assert_array_equal(lengths, np.where(lying, 10, 100))
 
 
-def test_a_task_that_knows_no_falls_cannot_end_episodes_by_them():
-    with pytest.raises(SettingError, match=r"reset_fallen=5: task 'pendulum' does not say when its body lies"):
-        prepare("pendulum", {"reset_fallen": 5})
+@pytest.mark.parametrize(
+    ("env", "words", "message"),
+    [
+        ("pendulum", {"reset_every": 5, "reset_upright": 9}, "task 'pendulum' does not say when its body lies"),
+        ("hopper", {"reset_every": 9, "reset_upright": 9}, "give reset_every between 1 and 8"),
+        ("hopper", {"reset_every": 0, "reset_upright": 9}, "give reset_every between 1 and 8"),
+    ],
+)
+def test_an_episode_that_cannot_go_on_is_refused(env, words, message):
+    with pytest.raises(SettingError, match=message):
+        prepare(env, words)
 
 
 def test_a_run_with_another_horizon_differs(finished, tmp_path):

@@ -55,7 +55,7 @@ class Trainer:
         self._imagination = self.dynamics if data.data == "mixed" else None
         capacity = 1 if self._imagination is None else data.imagined_states * data.imagined_keep
         self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
-        episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
+        episode_steps = min(task.episode_steps, data.reset_upright or data.reset_every or task.episode_steps)
         self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
         self._obs, _ = self._env.reset(seed=seeding.integer_seed(seed, "environment"))
         self._means, self._watch, self._seconds = Means(), Stopwatch(), 0.0
@@ -218,15 +218,14 @@ class Trainer:
         self.step += 1
 
     def _gives_up(self, obs: torch.Tensor) -> bool:
-        """Whether a training episode ends here because the body lies, which is drawn anew in each step.
+        """Whether a training episode ends before its last step, since the body lies after `reset_every` steps.
 
-        So most of the data are of a body that stands, and some are of how it lies: of states that it has never seen the
-        critics believe that all is well.
+        So a policy that stands sees what comes later, and of one that falls the data do not fill with lying bodies.
         """
-        mean, fallen = self.settings.data.reset_fallen, self.task.fallen
-        if mean == 0 or fallen is None or not fallen(obs).any():
+        data, fallen = self.settings.data, self.task.fallen
+        if data.reset_upright == 0 or fallen is None or self._env.steps < data.reset_every:
             return False
-        return float(torch.rand((), generator=self._generators["explore"], device=self._device)) * mean < 1
+        return bool(fallen(obs).any())
 
     @torch.no_grad()
     def _explore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
