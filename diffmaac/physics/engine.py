@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import threading
 from typing import TypeAlias
 
 import mujoco
@@ -71,7 +72,7 @@ class Engine:
         self.frame_skip = frame_skip
         self._data = [mujoco.MjData(self.model) for _ in range(threads)]
         self._rest = _full_state(self.model, self._data[0])[1 + model.nq + model.nv + model.na :]
-        self._process = os.getpid()
+        self._process, self._lock = os.getpid(), threading.Lock()
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def step(
@@ -102,7 +103,8 @@ class Engine:
         start = np.concatenate([time, qpos, qvel, act, rest], axis=1, dtype=np.float64)  # MuJoCo's full state
         controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
         warmstart = np.zeros((len(qpos), nv))
-        states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
+        with self._lock:
+            states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
         after = np.asarray(states)[..., 1:]
         return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv : nq + nv + self.model.na]
 
