@@ -24,8 +24,10 @@ class EngineGradient(AbstractGradient):
     """The C engine's own step, differentiated through its inverse dynamics by the implicit function theorem.
 
     The inverse dynamics has the constraint forces in closed form, as a function of the acceleration; the engine's
-    solution is its root, see `InverseDynamics`. Its derivatives are differences, of functions that run no solver, in
-    float64: they err by 1e-8 to 1e-6 where the physics is smooth. It covers contacts of all geoms.
+    solution is its root, see `InverseDynamics`. Its derivatives with respect to accelerations, velocities and controls
+    are closed forms where there are some (`ForceSlopes`, `MotorsApart`); the others, those with respect to positions
+    among them, are differences of functions that run no solver, in float64: they err by 1e-8 to 1e-6 where the physics
+    is smooth. It covers contacts of all geoms. With several threads large batches are shared among as many processes.
 
     Two guards look for features that the inverse dynamics lacks, and raise in the backward pass: the residual at each
     state and time step must be rounding, and a few gradients are compared with differences of the engine's steps.

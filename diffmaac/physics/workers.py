@@ -1,5 +1,6 @@
 """Processes that share the rows of a batch: Python's lock lets threads make its many short calls one at a time only."""
 
+import atexit
 import contextlib
 import itertools
 import logging
@@ -178,3 +179,4 @@ class Pool:
 
 _KEYS = itertools.count()
 _POOL = Pool()
+atexit.register(_POOL.end)

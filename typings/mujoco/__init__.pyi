@@ -329,6 +329,16 @@ def mj_isSparse(m: MjModel) -> bool: ...
 def mj_fwdActuation(m: MjModel, d: MjData) -> None: ...
 def mj_inverse(m: MjModel, d: MjData) -> None: ...
 def mj_inverseSkip(m: MjModel, d: MjData, skipstage: int, skipsensor: int) -> None: ...
+def mjd_transitionFD(
+    m: MjModel,
+    d: MjData,
+    eps: float,
+    flg_centered: bool,
+    A: _Floats | None,
+    B: _Floats | None,
+    C: _Floats | None,
+    D: _Floats | None,
+) -> None: ...
 def mjd_inverseFD(
     m: MjModel,
     d: MjData,
