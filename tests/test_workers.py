@@ -91,6 +91,30 @@ def test_where_one_ends_its_work_is_done_here(
     assert len(pool.ready(2)) == 1
 
 
+def test_an_answer_that_nobody_waited_for_is_thrown_away(pool: workers.Pool) -> None:
+    """That of a call which was interrupted."""
+    model = load(ASSORTMENT, "Euler")
+    arrays, other = arrays_for(model), load(ASSORTMENT, "RK4")
+    alone = EngineDifferentiation(model, FRAME_SKIP, threads=1).pull_back(*arrays)
+    differentiation, interrupted = (EngineDifferentiation(m, FRAME_SKIP, threads=3) for m in (model, other))
+    trajectory = interrupted._engine.trajectory(*arrays[:4])
+    pool.ready(2)[0].ask(interrupted._adjoint._key, other, (*trajectory, *arrays), 0)
+    for ours, expected in zip(differentiation.pull_back(*arrays), alone, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_without_a_python_to_start_it_works_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_POOL", workers.Pool())
+    monkeypatch.setattr(workers, "WORTHWHILE", 1)
+    monkeypatch.setattr(workers.sys, "executable", "/no/python")
+    model = load(ASSORTMENT, "Euler")
+    for _ in range(2):
+        EngineDifferentiation(model, FRAME_SKIP, threads=3).pull_back(*arrays_for(model))
+    assert caplog.text.count("no process can be started") == 1
+
+
 def test_they_end_with_the_process_that_they_help() -> None:
     program = """
 import os, sys, time

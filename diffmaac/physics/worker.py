@@ -68,6 +68,6 @@ def serve() -> None:
             try:
                 gradients = adjoints[head["model"]].pull_back(arrays, head["first"])
             except UnsupportedModel as error:
-                send(sink, {"error": str(error)})
+                send(sink, {"number": head["number"], "error": str(error)})
             else:
-                send(sink, {}, gradients)
+                send(sink, {"number": head["number"]}, gradients)

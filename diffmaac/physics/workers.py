@@ -23,6 +23,8 @@ MOST = 16
 """Processes that share rows at most, this one among them: each takes some 60 MB."""
 WORTHWHILE = 1_000
 """Time steps times degrees of freedom of a share, some 10 ms, below which its way to another process costs too much."""
+PATIENCE = 5.0
+"""Seconds that a process may take to end."""
 PROGRAM = "from diffmaac.physics.worker import serve; serve()"
 
 
@@ -73,9 +75,12 @@ class Worker:
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=pipe, stdout=pipe, env=environment)
+        self._process = subprocess.Popen(
+            [sys.executable or "python", "-c", PROGRAM], stdin=pipe, stdout=pipe, env=environment
+        )
         self._to, self._from = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
         self._models: set[int] = set()
+        self._asked = 0
         self.is_ready, self.has_failed = False, False
         threading.Thread(target=self._await, daemon=True).start()
 
@@ -104,7 +109,8 @@ class Worker:
                 mujoco.mj_saveModel(model, None, binary)
                 send(self._to, {"kind": "model", "model": key, "bytes": len(binary)}, raw=binary.tobytes())
                 self._models.add(key)
-            send(self._to, {"kind": "rows", "model": key, "first": first}, share)
+            self._asked += 1
+            send(self._to, {"kind": "rows", "model": key, "first": first, "number": self._asked}, share)
         except OSError as error:
             self._fail(error)
 
@@ -113,8 +119,10 @@ class Worker:
         if self.has_failed:
             return None
         try:
-            head, gradients = receive(self._from)
-            return head.get("error", gradients)
+            while True:
+                head, gradients = receive(self._from)
+                if head["number"] == self._asked:  # that of an earlier call, which was interrupted, is thrown away
+                    return head.get("error", gradients)
         except (EOFError, OSError, ValueError) as error:
             return self._fail(error)
 
@@ -131,7 +139,10 @@ class Worker:
         """Waits for its end, which comes when it is told no more."""
         with contextlib.suppress(OSError):
             self._to.close()
-        self._process.wait()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
         self._from.close()
 
     def _fail(self, error: Exception) -> None:
@@ -151,14 +162,18 @@ class Pool:
         self.lock = threading.Lock()
         self._workers: list[Worker] = []
         self._forgotten: list[int] = []
-        self._process = os.getpid()
+        self._process, self._failed = os.getpid(), False
 
     def ready(self, wanted: int) -> list[Worker]:
         """Those of `wanted` that can be asked now; starts those that are missing."""
         if os.getpid() != self._process:  # after a fork they are the parent's
             self._workers, self._process = [], os.getpid()
-        while len(self._workers) < wanted:
-            self._workers.append(Worker())
+        try:
+            while len(self._workers) < wanted and not self._failed:
+                self._workers.append(Worker())
+        except OSError as error:
+            self._failed = True
+            _LOGGER.warning("no process can be started to help with MuJoCo's gradients: %s", error)
         workers = [worker for worker in self._workers[:wanted] if worker.is_ready and not worker.has_failed]
         while self._forgotten:
             key = self._forgotten.pop()
@@ -172,6 +187,8 @@ class Pool:
 
     def end(self) -> None:
         """Ends all of them."""
+        if os.getpid() != self._process:
+            return
         for worker in self._workers:
             worker.end()
         self._workers = []
