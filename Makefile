@@ -11,11 +11,11 @@ INSTALLED := .venv/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint physics format clean distclean
+.PHONY: help setup train test lint physics gpu format clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'ARGS="..." is passed on by train and test; PYTHON=... chooses the interpreter (3.11 or later).'
+	@echo 'ARGS="..." is passed on by train, test and gpu; PYTHON=... chooses the interpreter (3.11 or later).'
 
 setup: $(INSTALLED) ## create .venv from requirements.lock
 
@@ -33,6 +33,9 @@ lint: $(INSTALLED) ## check style and types
 physics: $(INSTALLED) ## measure the gradients of the README again: exactness, time, memory (an hour)
 	$(BIN)/python benchmarks/physics_exactness.py
 	$(BIN)/python benchmarks/physics_speed.py
+
+gpu: $(INSTALLED) ## on a GPU: its tests, update times, physics, then a training; ARGS="minutes=4"
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 format: $(INSTALLED) ## mend style
 	$(BIN)/ruff check --fix .
