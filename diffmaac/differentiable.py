@@ -141,6 +141,8 @@ class DifferentiablePhysics:
                 " and with UnrolledGradient. Use torch.autograd.grad, or another gradient on a CPU."
             )
         physics.check_process()
+        if inputs[0].device.type == "cuda":
+            physics.check_cuda()
         check_inputs(inputs)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         self._announce(len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted)

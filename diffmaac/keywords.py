@@ -31,8 +31,12 @@ class TrainKeywords(TypedDict, total=False):
     steps: int
     """environment steps in total [between 1 and 1,000,000,000]; default 200000"""
 
-    device: Literal["cpu", "cuda"]
-    """where torch computes; default cpu"""
+    device: Literal["cpu", "cuda", "auto"]
+    """where torch computes; auto: on CUDA where there is one, whose numbers are not those of the CPU; default
+    cpu"""
+
+    cuda_graph: bool
+    """record what repeats as CUDA graphs; false: launch each operation from Python; default true"""
 
     threads: int
     """torch threads; 0 leaves torch's own choice [between 0 and 1,024]; default 0"""

@@ -44,9 +44,13 @@ class Replay:
         """Indices uniform over what is stored, with replacement."""
         return torch.randint(len(self), (batch,), generator=generator, device=self._rows.device)
 
+    def at(self, index: Int[Tensor, " batch"]) -> Transition:
+        """The transitions at these places."""
+        return self._split(self._rows[index])
+
     def sample(self, batch: int, generator: torch.Generator) -> Transition:
         """A batch, uniform with replacement."""
-        return self._split(self._rows[self.sample_index(batch, generator)])
+        return self.at(self.sample_index(batch, generator))
 
     def all(self) -> Transition:
         """Everything stored, oldest first (views where the ring has not yet closed)."""
@@ -75,4 +79,6 @@ class Replay:
 
 def concatenate(*batches: Transition) -> Transition:
     """Several batches as one, in order."""
+    if len(batches) == 1:
+        return batches[0]
     return Transition(*(torch.cat(parts) for parts in zip(*batches, strict=True)))

@@ -90,9 +90,24 @@ def global_norm(tensors: Tensors) -> Tensor:
     return vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
-def scale_(tensors: Tensors, factor: float) -> None:
-    """Multiplies each tensor by `factor`, in place."""
+def assert_on_device(condition: Tensor, message: str) -> None:
+    """Raises RuntimeError where `condition` () is false. A GPU stops there, and the host need not wait to know."""
+    torch._assert_async(condition, message)
+
+
+def largest(tensors: Tensors) -> Tensor:
+    """The largest absolute value in each tensor, as one vector; not finite where an entry is not."""
+    return torch.stack(torch._foreach_norm(tensors, torch.inf))
+
+
+def scale_(tensors: Tensors, factor: Tensor) -> None:
+    """Multiplies each tensor by `factor` (), in place."""
     torch._foreach_mul_(tensors, factor)
+
+
+def add_(tensors: Tensors, others: Tensors) -> None:
+    """Adds to each tensor its counterpart in `others`, in place."""
+    torch._foreach_add_(tensors, others)
 
 
 def lerp_(tensors: Tensors, towards: Tensors, weight: float) -> None:

@@ -67,7 +67,7 @@ def test_bad_input_is_one_clear_line(command, capsys, tmp_path, monkeypatch):
 def test_cuda_without_a_gpu_is_named(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert "torch sees no CUDA device" in refused("train", "device=cuda", capsys=capsys)
+    assert "device=cuda: torch cannot use CUDA here" in refused("train", "device=cuda", capsys=capsys)
 
 
 def test_an_existing_directory_is_named_and_kept(capsys, tmp_path):

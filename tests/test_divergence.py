@@ -15,6 +15,21 @@ from diffmaac.session import prepare
 from diffmaac.tasks import get_task
 
 
+def poisoned_after(step, poison, tmp_path, **changes):
+    """A trainer that calls `poison` after environment step `step`."""
+    trainer = prepare("double_integrator", {**TINY, **changes, "out": str(tmp_path / "run")})
+    advance = trainer._advance
+
+    def poisoned():
+        advance()
+        if trainer.step == step:
+            with torch.no_grad():
+                poison(trainer.agent)
+
+    trainer._advance = poisoned
+    return trainer
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
     """An absurd step size; the last good checkpoint must be on disk and whole."""
     with pytest.raises(DivergenceError, match=r"environment step \d+.*Try.*checkpoint of step"):
@@ -25,16 +40,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
 
 def test_a_policy_that_is_not_finite_never_replaces_a_checkpoint(tmp_path):
     """Poisoned just before the end of an epoch, where no loss would see it any more."""
-    trainer = prepare("double_integrator", {**TINY, "out": str(tmp_path / "run")})
-    advance = trainer._advance
-
-    def poisoned():
-        advance()
-        if trainer.step == 80:
-            with torch.no_grad():
-                next(trainer.agent.policy.parameters()).fill_(float("nan"))
-
-    trainer._advance = poisoned
+    trainer = poisoned_after(80, lambda agent: next(agent.policy.parameters()).fill_(torch.nan), tmp_path)
     with pytest.raises(DivergenceError, match=r"environment step 80: a parameter.*checkpoint of step 40 is kept"):
         trainer.train(progress=False)
     assert checkpoint.load(tmp_path / "run" / "checkpoint")[0] == 40
@@ -42,9 +48,52 @@ def test_a_policy_that_is_not_finite_never_replaces_a_checkpoint(tmp_path):
 
 
 def test_an_action_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
-    """A step so large that the policy's output overflows, with every parameter finite."""
-    with pytest.raises(DivergenceError, match=r"environment step \d+: the action \[nan\] is not finite.*is kept in"):
+    """The first of the policy's own. Its output is the difference of two infinities, with every parameter finite."""
+
+    def overflow(agent):
+        for parameter in agent.policy.parameters():
+            parameter.fill_(3e38)
+        agent.policy.net.weights[-1][:, ::2] *= -1
+
+    trainer = poisoned_after(50, overflow, tmp_path, algorithm="sac", horizon=0)
+    with pytest.raises(DivergenceError, match=r"environment step 50: the action \[nan\] is not finite.*is kept in"):
+        trainer.train(progress=False)
+
+
+def test_an_action_that_is_not_finite_is_told_by_what_it_comes_from(tmp_path):
+    found = r"environment step 51: a parameter is no longer finite.*last looked at, at step 40, it was.*step 40 is kept"
+    with pytest.raises(DivergenceError, match=found):
         tiny(tmp_path / "run", algorithm="sac", horizon=0, actor_lr=1e38)
+
+
+def test_a_loss_that_nothing_else_shows_is_seen_within_the_interval(tmp_path):
+    """The policy does not move, so its actions tell nothing: the losses are looked at every hundred steps."""
+    poison = lambda agent: next(agent.critics.parameters()).fill_(torch.inf)  # noqa: E731
+    trainer = poisoned_after(85, poison, tmp_path, actor_every=1000)
+    found = r"environment step 100: the critic's loss is not finite\. Try.*at step 80, it was.*step 80 is kept"
+    with pytest.raises(DivergenceError, match=found):
+        trainer.train(progress=False)
+
+
+def test_imagined_states_that_are_not_finite_stop_the_run(tmp_path):
+    """The first of the causes is told, though updates have met them."""
+    found = r"an imagined state is not finite\. Try a shorter rollout_length\..*is kept in"
+    trainer = prepare("double_integrator", {**TINY, "out": str(tmp_path / "run")})
+    assert trainer.model is not None
+    fit = trainer._fit
+
+    def spoiled(fitter):
+        fit(fitter)
+        fitter.network.y_std.fill_(torch.inf)
+
+    trainer._fit = spoiled
+    with pytest.raises(DivergenceError, match=found):
+        trainer.train(progress=False)
+
+
+def test_a_model_whose_loss_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(DivergenceError, match=r"environment step \d+: the loss of the learned dynamics is not finite"):
+        tiny(tmp_path / "run", model_lr=1e30)
 
 
 def test_a_reward_that_turns_nan_is_named_with_its_step(tmp_path):

@@ -93,10 +93,19 @@ def test_batched_ensemble_equals_its_members_one_by_one():
 def test_each_sample_is_moved_by_its_own_member(member):
     dynamics = learned(3, 1)
     obs, action = torch.randn(6, 3, generator=generator(1)), torch.randn(6, 1, generator=generator(2))
-    noise = dynamics.sample_noise(6, generator(3))._replace(member=torch.tensor(member))
+    noise = dynamics.sample_noise(6, generator(3))._replace(member=torch.tensor(member), most=None)
     out = dynamics.step(obs, action, noise)
     each = dynamics.step_members(*(x.expand(3, -1, -1) for x in (obs, action, noise.gaussian)))
     torch.testing.assert_close(out, each[torch.tensor(member), torch.arange(6)])
+
+
+def test_a_member_with_more_samples_than_the_noise_says_is_refused():
+    """Else they would stand in the next member's places."""
+    dynamics = learned(3, 1)
+    noise = dynamics.sample_noise(6, generator(3))
+    assert noise.most == 2
+    with pytest.raises(RuntimeError, match="a member moves more samples than most=2"):
+        dynamics.step(torch.zeros(6, 3), torch.zeros(6, 1), noise._replace(member=torch.zeros(6, dtype=torch.long)))
 
 
 def test_members_are_drawn_evenly():

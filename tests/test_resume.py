@@ -12,6 +12,7 @@ from support.runs import TINY, numbers, tiny, words
 
 import diffmaac
 from diffmaac import SettingError
+from diffmaac.runs import checkpoint
 from diffmaac.runs.metrics import read_metrics
 from diffmaac.session import complete, prepare
 from diffmaac.tasks import resolve_task
@@ -116,3 +117,63 @@ def test_a_checkpoint_under_other_settings_has_their_horizon_and_step_sizes(tmp_
     assert [group["lr"] for group in groups] == [1e-5, 2e-5, 3e-5, 4e-5] and groups[3]["weight_decay"] == 0.5
     rest = fitter._optimizer.param_groups[1]  # biases and bounds of the variance
     assert rest["weight_decay"] == 0 and all(x is not w for x in rest["params"] for w in fitter.network.net.weights)
+
+
+def made_on_cuda(run):
+    """Rewrites the checkpoint as one of a GPU: of a generator there seed and offset are kept, sixteen bytes."""
+    step, state = checkpoint.load(run / "checkpoint")
+    state["generators"] = {name: torch.arange(16, dtype=torch.uint8) for name in state["generators"]}
+    checkpoint.save(run / "checkpoint", step, {**state, "device": "cuda"})
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
+
+
+def test_a_run_of_a_gpu_goes_on_on_a_cpu_and_says_that_its_numbers_are_others(begun, caplog):
+    """Twice the same ones; moments, weights and data are those of the checkpoint."""
+    made_on_cuda(begun)
+    before = checkpoint.load(begun / "checkpoint")[1]
+    runs = []
+    for _ in range(2):
+        trainer = prepare(None, {"resume": str(begun), "steps": 120, "device": "cpu"})
+        assert torch.equal(trainer.replay.all().obs_t, trainer.replay._split(before["replay"]["rows"]).obs_t)
+        for mine, moments in zip(trainer.agent.optimizers, ("policy", "critic", "alpha"), strict=True):
+            kept = before["agent"][f"{moments}_optimizer"]["state"]
+            assert all(torch.equal(mine.state_dict()["state"][i]["exp_avg"], kept[i]["exp_avg"]) for i in kept)
+        runs.append(torch.rand(3, generator=trainer._generators["batch"]).tolist())
+    assert runs[0] == runs[1]
+    assert "made on device=cuda: on cpu it draws other numbers from step 80 on" in caplog.text
+    assert diffmaac.train(resume=str(begun), steps=120, device="cpu", progress=False).agent.step == 120
+    assert checkpoint.load(begun / "checkpoint")[1]["device"] == "cpu"
+
+
+def test_a_run_of_a_gpu_is_looked_at_on_a_cpu(begun):
+    made_on_cuda(begun)
+    assert diffmaac.load(begun).act(torch.zeros(2)).shape == (1,)
+    trainer = Trainer.load(begun)
+    assert trainer.device.type == "cpu" and trainer.replay.all().obs_t.device.type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_run_of_a_gpu_without_one_is_refused_until_another_device_is_said(begun):
+    made_on_cuda(begun)
+    with pytest.raises(SettingError, match=r"device=cuda: torch cannot use CUDA here.*Use device=cpu"):
+        diffmaac.train(resume=str(begun), steps=120, progress=False)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU with CUDA")
+def test_a_run_crosses_over_to_a_gpu_and_back(begun):
+    """With CUDA graphs; what a GPU has written a CPU reads."""
+    for steps, device in ((120, "cuda"), (160, "cpu"), (200, "cuda")):
+        trainer = prepare(None, {"resume": str(begun), "steps": steps, "device": device})
+        assert complete(trainer, progress=False).agent.step == steps
+        assert checkpoint.load(begun / "checkpoint")[1]["device"] == device
+
+
+def test_a_checkpoint_from_before_devices_were_told_is_of_a_cpu(begun):
+    step, state = checkpoint.load(begun / "checkpoint")
+    kept = state["generators"]["batch"]
+    del state["device"]
+    checkpoint.save(begun / "checkpoint", step, state)
+    trainer = prepare(None, {"resume": str(begun), "steps": 120})
+    assert torch.equal(trainer._generators["batch"].get_state(), kept)

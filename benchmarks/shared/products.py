@@ -30,7 +30,7 @@ class Products(TorchDispatchMode):
     def _factor(self, x: Tensor) -> Tensor:
         key = (x.data_ptr(), x.shape, x.stride(), x.dtype)
         if key not in self._factors:
-            self._factors[key] = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).normal_()
+            self._factors[key] = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).normal_()
         return self._factors[key]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

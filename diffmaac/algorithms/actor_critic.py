@@ -10,6 +10,7 @@ from torch import Tensor
 from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.errors import DivergenceError
+from diffmaac.finite import FiniteFlags
 from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen, restore_optimizer
 from diffmaac.objectives import (
     ClosedLoop,
@@ -27,7 +28,7 @@ from diffmaac.objectives import (
 )
 from diffmaac.settings import AgentSettings
 from diffmaac.task import Task
-from diffmaac.typed import global_norm, lerp_, scale_
+from diffmaac.typed import global_norm, largest, lerp_, scale_
 from diffmaac.types import Transition
 
 Metrics = dict[str, Tensor]
@@ -35,6 +36,10 @@ Metrics = dict[str, Tensor]
 STEVE_ROWS = 512
 """Rows of a chunk of targets. Of 1,280 at once each activation of the ensemble has 5 MB, which leaves the cache, and
 which malloc gives back to the system and takes anew, page by page: 1.45 times the time."""
+CRITIC, ACTOR, TEMPERATURE = "the critic's loss", "the gradient norm of the actor's loss", "the temperature's loss"
+SMALLER = "Try a smaller horizon, actor_lr, critic_lr, alpha_lr or max_grad_norm."
+ADVICE = {CRITIC: SMALLER, ACTOR: SMALLER, TEMPERATURE: SMALLER}
+"""What to do where a loss is not finite."""
 
 
 class ActorCritic:
@@ -42,6 +47,9 @@ class ActorCritic:
 
     `dynamics` serves the actor's objective (horizon > 0) and STEVE's targets; None where neither is asked for.
     `evaluated_policy` is an exponential mean of `policy` over its updates where policy_tau < 1, and else itself.
+
+    An update only queues work for the device and reads nothing back: a loss that is not finite is noted there, and
+    `check_finite` raises. Where the dynamics are recordable, `update_critic` and `update_actor` are so too.
     """
 
     def __init__(
@@ -73,6 +81,19 @@ class ActorCritic:
         self._policy_optimizer = torch.optim.Adam(self._policy_parameters, settings.actor_lr, fused=True)
         self._critic_optimizer = torch.optim.Adam(self._critic_parameters, settings.critic_lr, fused=True)
         self._alpha_optimizer = torch.optim.Adam([self.log_alpha], settings.alpha_lr, fused=True)
+        self._finite = FiniteFlags(ADVICE, init.device)
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Those of policy, critics and temperature."""
+        return self._policy_optimizer, self._critic_optimizer, self._alpha_optimizer
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a CUDA graph can record an update."""
+        s = self.settings
+        through = self.horizon != 0 or s.horizon == "auto" or s.actor_objective == "svg" or s.critic_target == "steve"
+        return self.dynamics is None or not through or self.dynamics.recordable
 
     @property
     def loop(self) -> ClosedLoop:
@@ -94,7 +115,7 @@ class ActorCritic:
         """One step of the critics towards their target, and of the target critics towards them."""
         target_t, target_metrics = self._critic_target(transition)
         loss, metrics = critic_loss(self.critics(transition.obs_t, transition.action_t), target_t)
-        _descend(loss, self._critic_parameters, self._critic_optimizer, "critic")
+        self._finite.note(CRITIC, _descend(loss, self._critic_parameters, self._critic_optimizer))
         with torch.no_grad():  # else each update would add to a graph that nothing frees
             lerp_(self._target_parameters, self._critic_parameters, self.settings.tau)
         return {"critic_loss": loss.detach(), **metrics, **target_metrics}
@@ -103,13 +124,14 @@ class ActorCritic:
         """One step of the policy up its objective from the states of `transition`, and of the temperature."""
         s, alpha = self.settings, self.alpha
         loss, log_prob_t, extra = self._actor_loss(transition, alpha)
-        norm = _descend(loss, self._policy_parameters, self._policy_optimizer, "actor", s.max_grad_norm)
+        norm = _descend(loss, self._policy_parameters, self._policy_optimizer, s.max_grad_norm)
+        self._finite.note(ACTOR, norm)
         if self._averages:
             with torch.no_grad():
                 lerp_(self._evaluated_parameters, self._policy_parameters, s.policy_tau)
         if s.entropy:
             alpha_loss = temperature_loss(self.log_alpha, log_prob_t, self._target_entropy)
-            _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer, "temperature")
+            self._finite.note(TEMPERATURE, _descend(alpha_loss, [self.log_alpha], self._alpha_optimizer))
         metrics = {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha": alpha, "entropy": -log_prob_t.mean()}
         return {**metrics, **extra}
 
@@ -163,10 +185,13 @@ class ActorCritic:
         return {**errors, "horizon": torch.tensor(float(self.horizon))}
 
     def check_finite(self) -> None:
-        """Raises DivergenceError where a parameter is no longer finite, so that such a policy is never kept."""
-        for parameter in (*self._policy_parameters, *self._critic_parameters, self.log_alpha):
-            if not torch.isfinite(parameter).all():
-                raise DivergenceError("a parameter is no longer finite. Try a smaller actor_lr, critic_lr or alpha_lr.")
+        """Raises DivergenceError where a loss of an update so far was not finite, or a parameter is not.
+
+        It waits for the device. A policy that has passed is finite, so that no other is kept.
+        """
+        self._finite.check()
+        if not torch.isfinite(largest([*self._policy_parameters, *self._critic_parameters, self.log_alpha])).all():
+            raise DivergenceError("a parameter is no longer finite. Try a smaller actor_lr, critic_lr or alpha_lr.")
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, temperature and optimisers, as a tree that `checkpoint.save` writes."""
@@ -220,24 +245,17 @@ def _descend(
     loss: Tensor,
     parameters: list[Tensor],
     optimizer: torch.optim.Optimizer,
-    name: str,
     max_norm: float | None = None,
 ) -> Tensor:
     """One optimiser step along the gradient with respect to `parameters` alone, clipped to `max_norm` where given.
 
-    Returns the norm before clipping, or the loss where none is asked. Raises DivergenceError where it is not finite;
-    the parameters are then as they were.
+    Returns the norm before clipping, or the loss where none is asked.
     """
     grads = torch.autograd.grad(loss, parameters)
-    size = loss.detach() if max_norm is None else global_norm(grads)
-    if not math.isfinite(size.item()):
-        raise DivergenceError(
-            f"the {name}'s loss is {loss.item():g}"
-            + ("" if max_norm is None else f", its gradient norm {size.item():g}")
-            + ": not finite. Try a smaller horizon, actor_lr, critic_lr or max_grad_norm."
-        )
-    if max_norm is not None and size > max_norm:
-        scale_(grads, float(max_norm / size))
+    size = loss.detach()
+    if max_norm is not None:
+        size = global_norm(grads)
+        scale_(grads, (max_norm / size).clamp_max(1.0))  # times one changes nothing, and no branch waits for the norm
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = grad
     optimizer.step()

@@ -79,4 +79,4 @@ def _one_of(critics: QFunction, index: int) -> QFunction:
 
 def _of_member(noise: Noise | None, member: int) -> Noise | None:
     """The same Gaussian noise, every sample moved by `member`."""
-    return None if noise is None else Noise(torch.full_like(noise.member, member), noise.gaussian)
+    return noise and Noise(torch.full_like(noise.member, member), noise.gaussian, len(noise.member))

@@ -80,7 +80,7 @@ def evaluate(run: str | Path, **words: Unpack[EvaluateKeywords]) -> Result[RunEv
 def _planned(trainer: Trainer, settings: EvaluateSettings, video: Path | None) -> RunEvaluation:
     """Episodes of the planner, timed: all of them at once, then a few steps of one alone."""
     episodes, seed = _amount(settings, trainer.settings)
-    device = trainer.settings.run.device
+    device = trainer.device
     loop = trainer.agent.loop_in(_dynamics(trainer, settings.dynamics))
     planner = CrossEntropyPlanner(loop, settings, seeding.torch_generator(seed, "planner", device))
     act, seconds, last = _timed(planner)

@@ -13,6 +13,8 @@ class Noise(NamedTuple):
 
     member: Int[Tensor, " batch"]
     gaussian: Float[Tensor, "batch obs"]
+    most: int | None = None
+    """How many samples a member moves at most. None: they are counted, which waits for the device."""
 
 
 class AbstractDynamics(abc.ABC):
@@ -36,6 +38,11 @@ class AbstractDynamics(abc.ABC):
     @abc.abstractmethod
     def stochastic(self) -> bool:
         """Whether a transition draws noise."""
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a transition is made by torch on the device alone, so that a CUDA graph can record it."""
+        return True
 
     @abc.abstractmethod
     def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Noise | None:

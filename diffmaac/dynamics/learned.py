@@ -6,6 +6,7 @@ from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.dynamics.ensemble import GaussianEnsemble
+from diffmaac.typed import assert_on_device
 
 
 class LearnedDynamics(AbstractDynamics):
@@ -31,7 +32,7 @@ class LearnedDynamics(AbstractDynamics):
         first = torch.randint(self.members, (), generator=generator, device=device)
         member = (torch.randperm(batch, generator=generator, device=device) + first) % self.members
         gaussian = torch.randn(batch, self.network.y_mean.shape[0], generator=generator, device=device)
-        return Noise(member, gaussian.to(dtype))
+        return Noise(member, gaussian.to(dtype), -(-batch // self.members))
 
     def step(
         self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
@@ -40,7 +41,7 @@ class LearnedDynamics(AbstractDynamics):
             raise ValueError(
                 "learned dynamics are stochastic: pass the noise that sample_noise(batch, generator) draws."
             )
-        gather, scatter = _group(noise.member, self.members)
+        gather, scatter = _group(noise.member, self.members, noise.most)
         x = torch.cat([obs, action], -1)[gather]
         change = self.network.change(x, noise.gaussian[gather])
         return obs + change.flatten(0, 1)[scatter]
@@ -52,28 +53,34 @@ class LearnedDynamics(AbstractDynamics):
         obs_tp1: Float[Tensor, "batch obs"],
         generator: torch.Generator,
     ) -> Noise:
-        member = self.sample_noise(len(obs), generator).member
-        gather, scatter = _group(member, self.members)
+        drawn = self.sample_noise(len(obs), generator)
+        gather, scatter = _group(drawn.member, self.members, drawn.most)
         gaussian = self.network.noise(torch.cat([obs, action], -1)[gather], (obs_tp1 - obs)[gather])
-        return Noise(member, gaussian.flatten(0, 1)[scatter])
+        return drawn._replace(gaussian=gaussian.flatten(0, 1)[scatter])
 
     def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None) -> Tensor:
         return obs + self.network.change(torch.cat([obs, action], -1), gaussian)
 
 
-def _group(member: Int[Tensor, " batch"], members: int) -> tuple[Tensor, Tensor]:
+def _group(member: Int[Tensor, " batch"], members: int, most: int | None) -> tuple[Tensor, Tensor]:
     """Indices that sort samples into equal rows, one for each member, and back.
+
+    A row has `most` places, or as many as the fullest member needs. Raises RuntimeError where a member has more samples
+    than that (see `assert_on_device`).
 
     Returns gather (members, capacity), which sample stands at each place (places to spare repeat sample 0), and
     scatter (batch), each sample's place in the flattened rows.
     """
     batch = member.shape[0]
     order = torch.argsort(member, stable=True)
-    counts = torch.bincount(member, minlength=members)
-    capacity = int(counts.max())
-    first = torch.cumsum(counts, 0) - counts
     sorted_member = member[order]
-    place = sorted_member * capacity + torch.arange(batch, device=member.device) - first[sorted_member]
+    first = torch.searchsorted(sorted_member, torch.arange(members, device=member.device))
+    capacity = int(torch.bincount(member).max()) if most is None else most
+    within = torch.arange(batch, device=member.device) - first[sorted_member]
+    if most is not None:
+        advice = "Noise whose members are changed has most=None."
+        assert_on_device((within < most).all(), f"a member moves more samples than most={most} of the noise. {advice}")
+    place = sorted_member * capacity + within
     gather = torch.zeros(members * capacity, dtype=torch.long, device=member.device)
     gather[place] = order
     scatter = torch.empty_like(order)

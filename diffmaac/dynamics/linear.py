@@ -20,6 +20,14 @@ class LinearDynamics(AbstractDynamics):
         self._A = torch.as_tensor(system.A.copy())
         self._B = torch.as_tensor(system.B.copy())
         self._std = None if std is None or not std.any() else torch.as_tensor(std.copy())
+        self._there: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor | None]] = {}
+
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A, B and std where `like` is and in its dtype, converted once: a step copies nothing from the host."""
+        key = (like.dtype, like.device)
+        if key not in self._there:
+            self._there[key] = self._A.to(like), self._B.to(like), None if self._std is None else self._std.to(like)
+        return self._there[key]
 
     @property
     def members(self) -> int:
@@ -33,23 +41,23 @@ class LinearDynamics(AbstractDynamics):
         if self._std is None:
             return None
         gaussian = torch.randn(batch, len(self._A), generator=generator, device=generator.device)
-        return Noise(torch.zeros(batch, dtype=torch.long, device=generator.device), gaussian.to(dtype))
+        return Noise(torch.zeros(batch, dtype=torch.long, device=generator.device), gaussian.to(dtype), batch)
 
     def infer_noise(self, obs: Tensor, action: Tensor, obs_tp1: Tensor, generator: torch.Generator) -> Noise | None:
         drawn = self.sample_noise(len(obs), generator)
-        if drawn is None or self._std is None:
+        _, _, std = self._constants(obs)
+        if drawn is None or std is None:
             return None
-        std = self._std.to(obs)  # a coordinate without noise tells nothing of it
+        # A coordinate without noise tells nothing of it.
         return drawn._replace(gaussian=torch.where(std > 0, (obs_tp1 - self.step(obs, action)) / std, 0.0))
 
     def step(
         self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"], noise: Noise | None = None
     ) -> Float[Tensor, "*batch obs"]:
-        after = obs @ self._A.to(obs).T + action @ self._B.to(obs).T
-        if self._std is None or noise is None:
-            return after
-        return after + self._std.to(obs) * noise.gaussian
+        A, B, std = self._constants(obs)
+        after = obs @ A.T + action @ B.T
+        return after if std is None or noise is None else after + std * noise.gaussian
 
     def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None = None) -> Tensor:
-        after = self.step(obs, action)
-        return after if self._std is None or gaussian is None else after + self._std.to(obs) * gaussian
+        after, (_, _, std) = self.step(obs, action), self._constants(obs)
+        return after if std is None or gaussian is None else after + std * gaussian

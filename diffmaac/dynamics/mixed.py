@@ -35,6 +35,10 @@ class MixedDynamics(AbstractDynamics):
     def stochastic(self) -> bool:
         return self.values.stochastic or self.derivatives.stochastic
 
+    @property
+    def recordable(self) -> bool:
+        return self.values.recordable and self.derivatives.recordable
+
     def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Noise | None:
         parts = (part for part in (self.values, self.derivatives) if part.stochastic)
         return next((part.sample_noise(batch, generator, dtype) for part in parts), None)

@@ -41,6 +41,11 @@ class MjxDynamics(AbstractDynamics):
     def stochastic(self) -> bool:
         return False
 
+    @property
+    def recordable(self) -> bool:
+        """The step is made outside of torch."""
+        return False
+
     def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> None:
         return None
 

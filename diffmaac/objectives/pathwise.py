@@ -42,11 +42,18 @@ class _ClipAdjoint(torch.autograd.Function):
     def backward(ctx: Any, *adjoint: Tensor) -> tuple[Tensor, None]:
         (grad,) = adjoint
         norm = vector_norm(grad, dim=-1, keepdim=True)
-        alive = norm[norm > 0]
-        if alive.numel() == 0:
-            return grad, None
-        limit = ctx.factor * alive.median()
+        limit = ctx.factor * _median_of_positive(norm.flatten())
         return grad * (limit / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0), None
+
+
+def _median_of_positive(x: Float[Tensor, " batch"]) -> Float[Tensor, " 1"]:
+    """The median of the positive entries, of an even number the lower; infinity where there is none.
+
+    Its shapes do not depend on how many there are, so that nothing waits for the device.
+    """
+    positive = x > 0
+    ascending, _ = torch.where(positive, x, torch.inf).sort()
+    return ascending.gather(0, ((positive.sum() - 1) // 2).clamp_min(0)[None])
 
 
 def clip_adjoint(obs: Float[Tensor, "batch obs"], factor: float) -> Float[Tensor, "batch obs"]:

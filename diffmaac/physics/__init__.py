@@ -4,6 +4,7 @@ What needs JAX is imported when it is first used; the gradients of the C engine 
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from diffmaac.physics.engine import Engine as Engine
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from diffmaac.physics.cache import enable_compilation_cache as enable_compilation_cache
     from diffmaac.physics.cache import persistent_cache as persistent_cache
     from diffmaac.physics.compiled import CompiledGradient as CompiledGradient
+    from diffmaac.physics.host import check_cuda as check_cuda
     from diffmaac.physics.host import check_process as check_process
     from diffmaac.physics.host import compiler_options as compiler_options
     from diffmaac.physics.host import host_devices as host_devices
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from diffmaac.physics.signatures import ControlStep as ControlStep
     from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient
 
+# torch shares the GPU: JAX is to take memory as it needs it. By default it takes three quarters when it starts.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 _HOMES = {
     "mjx": "_import",
     "announce": "announcing",
@@ -37,6 +42,7 @@ _HOMES = {
     "enable_compilation_cache": "cache",
     "persistent_cache": "cache",
     "CompiledGradient": "compiled",
+    "check_cuda": "host",
     "check_process": "host",
     "compiler_options": "host",
     "host_devices": "host",

@@ -35,6 +35,15 @@ def check_process() -> None:
         )
 
 
+def check_cuda() -> None:
+    """Raises DiffmaacError where JAX cannot compute on CUDA."""
+    if (backend := jax.default_backend()) not in ("cuda", "gpu"):
+        raise DiffmaacError(
+            f"MuJoCo's step on a GPU is MJX's, which needs a JAX with CUDA, and this one computes on: {backend}."
+            " Install one (pip install 'diffmaac[cuda]'), or use device=cpu."
+        )
+
+
 def on_cpu() -> bool:
     """Whether JAX computes on a CPU."""
     return jax.default_backend() == "cpu"

@@ -1,5 +1,8 @@
 """The cross-entropy method over action sequences, started from the policy and closed by the critic."""
 
+import operator
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -107,7 +110,7 @@ class CrossEntropyPlanner:
         repeats = self._settings.candidates
         drawn = (self._loop.dynamics.sample_noise(batch, self._generator) for _ in range(self._settings.plan_horizon))
         quiet = (n and n._replace(gaussian=torch.zeros_like(n.gaussian)) for n in drawn)
-        return tuple(n and Noise(*(column.repeat_interleave(repeats, 0) for column in n)) for n in quiet)
+        return tuple(n and _columns(n, lambda column: column.repeat_interleave(repeats, 0)) for n in quiet)
 
     def _normal(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
@@ -125,6 +128,11 @@ def _moments(
     return mean, variance.sqrt()
 
 
+def _columns(noise: Noise, change: Callable[[Tensor], Tensor]) -> Noise:
+    """Noise of other samples. How many of them a member moves is not known."""
+    return Noise(change(noise.member), change(noise.gaussian))
+
+
 def _step_each(dynamics: AbstractDynamics, obs: Tensor, action: Tensor, noise: Noise | None) -> Tensor:
     """One step of every sample; NaN for those that diverge, where `step` refuses the batch that they are in."""
     try:
@@ -134,5 +142,5 @@ def _step_each(dynamics: AbstractDynamics, obs: Tensor, action: Tensor, noise: N
             return torch.full_like(obs, torch.nan)
     middle = len(obs) // 2
     halves = [slice(None, middle), slice(middle, None)]
-    parts = [noise and Noise(*(column[half] for column in noise)) for half in halves]
+    parts = [noise and _columns(noise, operator.itemgetter(half)) for half in halves]
     return torch.cat([_step_each(dynamics, obs[h], action[h], n) for h, n in zip(halves, parts, strict=True)])

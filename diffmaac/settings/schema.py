@@ -53,7 +53,20 @@ class RunSettings:
     preset: str = setting("quick", "settings to start from", choices=tuple(name for name in PRESETS if "/" not in name))
     seed: int = setting(0, "seed of every random stream", 0, 2**31 - 1, incidental=True, in_checkpoint=True)
     steps: int = setting(200_000, "environment steps in total", 1, 10**9, resumes=True, incidental=True)
-    device: str = setting("cpu", "where torch computes", choices=("cpu", "cuda"), incidental=True)
+    device: str = setting(
+        "cpu",
+        "where torch computes; auto: on CUDA where there is one, whose numbers are not those of the CPU",
+        choices=("cpu", "cuda", "auto"),
+        resumes=True,
+        incidental=True,
+    )
+    cuda_graph: bool = setting(
+        True,
+        "record what repeats as CUDA graphs; false: launch each operation from Python",
+        resumes=True,
+        incidental=True,
+        idle=(Idle("device=cpu has no graphs", lambda v: v["device"] == "cpu"),),
+    )
     threads: int = setting(0, "torch threads; 0 leaves torch's own choice", 0, 1024, resumes=True, incidental=True)
     out: str = setting("", "run directory; empty: runs/<task>-<algorithm>-<dynamics>-s<seed>-<time>", incidental=True)
 

@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffmaac.dynamics import GaussianEnsemble
-from diffmaac.errors import DivergenceError
+from diffmaac.finite import FiniteFlags
 from diffmaac.nn import restore_optimizer
 from diffmaac.settings import ModelSettings
+from diffmaac.training.graphed import AbstractRecorder, Graphed
 
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly: whether transition i is held out depends on i alone, in every fit."""
@@ -27,6 +28,8 @@ RECENT = 2000
 LOOKED_AT = 2000
 """Most rows on which such a fit looks at its held-out error, half of them the newest."""
 
+LOSS = "the loss of the learned dynamics"
+
 Batch = Int[Tensor, "members size"]
 
 
@@ -39,14 +42,22 @@ class FitReport:
 
 
 class EnsembleFitter:
-    """Fits an ensemble again and again as data come in, each time from the weights and moments of the last."""
+    """Fits an ensemble again and again as data come in, each time from the weights and moments of the last.
 
-    def __init__(self, network: GaussianEnsemble, settings: ModelSettings):
+    With a `recorder` the gradient steps on full batches are recorded and replayed.
+    """
+
+    def __init__(self, network: GaussianEnsemble, settings: ModelSettings, recorder: AbstractRecorder | None = None):
         self.network, self.settings = network, settings
         weights = list(network.net.weights)
         others = [x for x in network.parameters() if all(x is not weight for weight in weights)]
+        self._parameters = [*weights, *others]
         groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others}]
         self._optimizer = torch.optim.Adam(groups, settings.model_lr, betas=ADAM_BETAS, fused=True)
+        self._finite = FiniteFlags({LOSS: "Try a smaller model_lr."}, network.y_mean.device)
+        self._recorded = Graphed(lambda _, x, y: self._descend(x, y), recorder)
+        if recorder is not None:
+            recorder.prepare(self._optimizer)
 
     def fit(
         self,
@@ -58,8 +69,8 @@ class EnsembleFitter:
         """Maximum likelihood on a bootstrap sample for each member, until the held-out error stops falling.
 
         The transitions stand in the order in which they were collected. Each member ends with the weights of its own
-        best epoch; the bounds of the variance, which all share, end with the last. Raises DivergenceError where the
-        loss is not finite.
+        best epoch; the bounds of the variance, which all share, end with the last. Raises DivergenceError after an
+        epoch in which the loss was not finite.
         """
         s, x, y = self.settings, torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
         held_out = held_out_rows(len(x), s.validation).to(x.device)
@@ -76,13 +87,14 @@ class EnsembleFitter:
         waited, epoch = 0, 0
         while epoch < s.model_epochs and waited < s.model_patience:
             for batch in next(epochs):
-                self._descend(x_train[batch], y_train[batch])
+                self._step(x_train[batch], y_train[batch])
+            self._finite.check()
             epoch += 1
             mse = self._held_out_mse(x_test, y_test)
             improved = mse < (1 - IMPROVEMENT) * best
             best = torch.where(improved, mse, best)
             for saved, p in zip(best_weights, self.network.net.parameters(), strict=True):
-                saved[improved] = p.detach()[improved]
+                saved.copy_(torch.where(improved[:, None, None], p.detach(), saved))
             waited = 0 if improved.any() else waited + 1
         with torch.no_grad():
             for saved, p in zip(best_weights, self.network.net.parameters(), strict=True):
@@ -97,6 +109,7 @@ class EnsembleFitter:
         """The inverse of `state_dict`; step size and weight decay are those of the settings."""
         self.network.load_state_dict(state["network"])
         restore_optimizer(self._optimizer, state["optimizer"])
+        self._recorded.forget()
 
     def _passes(self, n: int, generator: torch.Generator) -> Iterator[Iterator[Batch]]:
         """Epochs without end, each one a pass over each member's bootstrap sample of `n` rows, in a new order."""
@@ -124,12 +137,18 @@ class EnsembleFitter:
         while True:
             yield (draw() for _ in range(max(1, s.model_steps // s.model_epochs)))
 
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        """One gradient step. The last batch of a pass has a size of its own in each fit, and is not recorded."""
+        if x.shape[1] == self.settings.model_batch_size:
+            self._recorded(None, x, y)
+        else:
+            self._descend(x, y)
+
     def _descend(self, x: Tensor, y: Tensor) -> None:
         loss = self.network.loss(x, y)
-        if not torch.isfinite(loss):
-            raise DivergenceError("the loss of the learned dynamics is not finite. Try a smaller model_lr.")
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self._finite.note(LOSS, loss)
+        for parameter, grad in zip(self._parameters, torch.autograd.grad(loss, self._parameters), strict=True):
+            parameter.grad = grad
         self._optimizer.step()
 
     @torch.no_grad()

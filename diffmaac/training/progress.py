@@ -8,18 +8,27 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from diffmaac.typed import add_
+
 
 class Means:
-    """Running means of named scalars, kept as tensors until they are asked for, so that no update waits for them."""
+    """Running means of named scalars, kept as tensors until they are asked for, so that no update waits for them.
+
+    What is added is copied: it may be overwritten afterwards.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
+        known = [name for name in metrics if name in self._sums]
+        if known:
+            add_([self._sums[name] for name in known], [metrics[name] for name in known])
         for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().clone()
             self._counts[name] = self._counts.get(name, 0) + 1
+            if name not in self._sums:
+                self._sums[name] = value.detach().clone()
 
     def pop(self) -> dict[str, float]:
         """The means since the last `pop`."""

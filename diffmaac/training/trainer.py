@@ -1,8 +1,10 @@
 """The training loop: a page of named steps."""
 
 import dataclasses
+import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import numpy as np
 import torch
 
 from diffmaac import seeding
-from diffmaac.algorithms import ActorCritic
+from diffmaac.algorithms import ActorCritic, Metrics
 from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, LearnedDynamics, MixedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import jacobian_errors, summary
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
+from diffmaac.finite import FiniteFlags
 from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
 from diffmaac.runs import checkpoint
@@ -24,29 +27,43 @@ from diffmaac.settings import Settings, flatten, uses_dynamics
 from diffmaac.task import Task
 from diffmaac.training.agent import check_task
 from diffmaac.training.best import keep_if_best
+from diffmaac.training.carrier import Carrier
 from diffmaac.training.evaluation import Evaluation, run_episodes
 from diffmaac.training.fit import EnsembleFitter, held_out_rows
-from diffmaac.training.machine import check_device
+from diffmaac.training.graphed import AbstractRecorder, CudaRecorder, Graphed
+from diffmaac.training.machine import device_of, out_of_memory
 from diffmaac.training.progress import Means, ProgressLine, Stopwatch
+from diffmaac.typed import largest
 from diffmaac.types import Transition
 
+_LOGGER = logging.getLogger(__name__)
+LOOK_STEPS = 100
+"""Environment steps between two looks at whether all losses were finite. To look is to wait for the device."""
+IMAGINED = "an imagined state"
 ERROR_EPOCHS, ERROR_STATES = 5, 64
 """How often eps_f is logged where it is asked for, and on how many states."""
 
 
 class Trainer:
-    """One run: `begin` or `restore` it in a directory, then `train`."""
+    """One run: `begin` or `restore` it in a directory, then `train`.
 
-    def __init__(self, task: Task, settings: Settings):
+    Data, networks and normaliser lie on the run's device; one transition an environment step crosses over, and one
+    action comes back. On CUDA what repeats is recorded as CUDA graphs (`diffmaac.training.graphed`), unless
+    `cuda_graph` is false; `recorder` is another way of recording.
+    """
+
+    def __init__(self, task: Task, settings: Settings, recorder: AbstractRecorder | None = None):
         self.task, self.settings = task, settings
         self.folder = Path()
-        self.step = self._saved_step = 0
-        seed, device = settings.run.seed, torch.device(settings.run.device)
-        self._device = device
+        self.step = self._saved_step = self._looked = 0
+        seed, device = settings.run.seed, device_of(settings)
+        self.device = device
         streams = ("init", "agent", "model", "imagine", "batch", "explore")
         self._generators = {name: seeding.torch_generator(seed, name, device) for name in streams}
+        if recorder is None and device.type == "cuda" and settings.run.cuda_graph:
+            recorder = CudaRecorder(self._generators.values())
         self.model, self.dynamics = _make_dynamics(task, settings, self._generators["init"])
-        self.fitter = None if self.model is None else EnsembleFitter(self.model.network, settings.model)
+        self.fitter = None if self.model is None else EnsembleFitter(self.model.network, settings.model, recorder)
         self.agent = ActorCritic(
             task, settings.agent, self.dynamics, self._generators["init"], self._generators["agent"]
         )
@@ -57,7 +74,13 @@ class Trainer:
         self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
         episode_steps = min(task.episode_steps, data.reset_upright or data.reset_every or task.episode_steps)
         self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
-        self._obs, _ = self._env.reset(seed=seeding.integer_seed(seed, "environment"))
+        self._carrier = Carrier(2 + task.obs_size, device)
+        self._obs = self._on_device(self._env.reset(seed=seeding.integer_seed(seed, "environment"))[0])
+        # Evenly spaced, since a batch is real transitions first, imagined ones behind.
+        spaced = torch.linspace(0, settings.agent.batch_size - 1, settings.agent.start_states)
+        self._start_rows = spaced.long().to(device)
+        self._finite = FiniteFlags({IMAGINED: "Try a shorter rollout_length."}, device)
+        self._use(recorder)
         self._means, self._watch, self._seconds = Means(), Stopwatch(), 0.0
         self._truth: AbstractDynamics | None = None
 
@@ -65,10 +88,10 @@ class Trainer:
     def load(cls, folder: Path, env: str | Task | None = None) -> "Trainer":
         """The trainer of the run in `folder`, as its checkpoint has it, to be looked at.
 
-        Raises as `restore` does, and SettingError where the run's device is not there.
+        It lies on the CPU, wherever the run was made. Raises as `restore` does.
         """
         task, settings = read_settings(folder, {}, env)
-        check_device(settings)
+        settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, device="cpu"))
         trainer = cls(task, settings)
         trainer.restore(folder)
         return trainer
@@ -95,7 +118,11 @@ class Trainer:
         return Transition(*(column[rows.to(column.device)] for column in real))
 
     def train(self, progress: bool = True) -> None:
-        """Runs to `settings.run.steps`. Raises DivergenceError, naming the step, with the last checkpoint on disk."""
+        """Runs to `settings.run.steps`.
+
+        Raises DivergenceError, naming the step, and SettingError where a GPU's memory is full; the last checkpoint is
+        then on disk.
+        """
         run, report = self.settings.run, self.settings.report
         started = time.perf_counter() - self._seconds
         with (
@@ -110,10 +137,32 @@ class Trainer:
                         self._seconds = time.perf_counter() - started
                         line.show(self._end_epoch(log))
                 except DivergenceError as error:
-                    raise DivergenceError(
-                        f"stopped at environment step {self.step}: {error} "
-                        f"The checkpoint of step {self._saved_step} is kept in {self.folder}."
-                    ) from error
+                    raise DivergenceError(self._stopped(self._cause(error))) from error
+                except torch.OutOfMemoryError as error:
+                    raise SettingError(self._stopped(out_of_memory(error, self.task, self.settings))) from error
+
+    def _stopped(self, reason: object) -> str:
+        return (
+            f"stopped at environment step {self.step}: {reason} "
+            f"The checkpoint of step {self._saved_step} is kept in {self.folder}."
+        )
+
+    def _cause(self, error: DivergenceError) -> DivergenceError:
+        """Of what stopped the run the first: an action that is not finite comes of an update that was not."""
+        try:
+            self._look()
+        except DivergenceError as cause:
+            return cause
+        return error
+
+    def _look(self) -> None:
+        """Raises DivergenceError where a loss, a parameter or an imagined state was not finite since the last look."""
+        try:
+            self._finite.check()
+            self.agent.check_finite()
+        except DivergenceError as error:
+            raise DivergenceError(f"{error} When it was last looked at, at step {self._looked}, it was.") from error
+        self._looked = self.step
 
     def rehearse(self, steps: int) -> dict[str, float]:
         """Seconds of each part of `steps` environment steps with updates, the first with a fit and an imagination.
@@ -135,7 +184,7 @@ class Trainer:
 
     def evaluate(self, episodes: int) -> Evaluation:
         """The evaluated policy's mode on separate environments with fixed seeds."""
-        return run_episodes(self.task, self.agent.evaluated_policy.mode, episodes, self.settings.run.seed, self._device)
+        return run_episodes(self.task, self.agent.evaluated_policy.mode, episodes, self.settings.run.seed, self.device)
 
     def save(self) -> None:
         """Writes everything that the rest of the run depends on."""
@@ -145,6 +194,7 @@ class Trainer:
             "replay": self.replay.state_dict(),
             "imagined": self.imagined.state_dict(),
             "environment": self._env.snapshot(),
+            "device": self.device.type,
             "generators": {name: g.get_state() for name, g in self._generators.items()},
             "seconds": self._seconds,
         }
@@ -167,24 +217,51 @@ class Trainer:
             )
         check_task(self.task, state, folder)
         try:
-            self._restore(state)
+            self._restore(step, state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint in '{self.folder}' does not fit its settings or task. Have they changed since?"
             ) from error
-        self.step = self._saved_step = step
+        self.step = self._saved_step = self._looked = step
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, step: int, state: dict[str, Any]) -> None:
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.imagined.load_state_dict(state["imagined"])
         self._env.restore(state["environment"])
-        self._obs = self._env.observation()
-        for name, generator in self._generators.items():
-            generator.set_state(state["generators"][name])
+        self._obs = self._on_device(self._env.observation())
+        self._restore_generators(step, state)
         self._seconds = state["seconds"]
         if self.fitter is not None:
             self.fitter.load_state_dict(state["dynamics"])
+        for recorded in (self._learn, self._act, self._roll):
+            recorded.forget()
+
+    def _restore_generators(self, step: int, state: dict[str, Any]) -> None:
+        """Those of the checkpoint; on another device than it was made on, others, which seed and step determine."""
+        made_on, here = state.get("device", "cpu"), self.device.type
+        if made_on != here:
+            _LOGGER.warning("made on device=%s: on %s it draws other numbers from step %s on.", made_on, here, step)
+        for name, generator in self._generators.items():
+            if made_on == here:
+                generator.set_state(state["generators"][name])
+            else:
+                generator.manual_seed(seeding.integer_seed(self.settings.run.seed, f"{name} from step {step}"))
+
+    def _use(self, recorder: AbstractRecorder | None) -> None:
+        """Has what repeats recorded: updates, actions, imagination. What a graph cannot record runs as it is."""
+        static = self.dynamics is not None and self.dynamics.recordable and self.task.terminated is None
+        self._learn = Graphed(self._learned, recorder if self.agent.recordable else None)
+        self._act = Graphed(self._acted, recorder)
+        self._roll = Graphed(self._rolled_out, recorder if static else None)
+        self._length = 0
+        if recorder is not None:
+            for optimizer in self.agent.optimizers:
+                recorder.prepare(optimizer)
+
+    def _on_device(self, obs: np.ndarray) -> torch.Tensor:
+        """An observation as a batch of one."""
+        return torch.as_tensor(obs, dtype=torch.float32, device=self.device)[None]
 
     def _advance(self) -> None:
         """One environment step, and the learning that belongs to it."""
@@ -195,26 +272,28 @@ class Trainer:
                     self._fit(self.fitter)
             if self._imagination is not None and past % data.imagine_every == 0:
                 with self._watch.section("imagination"):
-                    self._imagine(self._imagination)
+                    self._imagine()
         with self._watch.section("environment"):
             self._collect()
         if past >= 0:
             with self._watch.section("optimisation"):
                 for i in range(self.settings.agent.updates_per_step):
                     self._update(past * self.settings.agent.updates_per_step + i)
+        if self.step % LOOK_STEPS == 0:
+            self._look()
 
     def _collect(self) -> None:
-        obs = torch.as_tensor(self._obs, dtype=torch.float32, device=self._device)[None]
+        obs = self._obs
         action, log_prob = self._explore(obs)
         obs_tp1, reward, terminated, truncated, _ = self._env.step(action[0].cpu().numpy())
-        reward_t = obs.new_tensor([reward])
-        if not torch.isfinite(reward_t):
-            raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
         discount = 0.0 if terminated else self.settings.agent.gamma
-        next_obs = torch.as_tensor(obs_tp1, dtype=torch.float32, device=self._device)[None]
-        self.replay.add(Transition(obs, action, reward_t, obs.new_tensor([discount]), next_obs, log_prob))
-        ended = terminated or truncated or self._gives_up(next_obs)
-        self._obs = self._env.reset()[0] if ended else obs_tp1
+        sent, host = self._carrier.send(reward, discount, obs_tp1), self._carrier.host
+        if not torch.isfinite(host[0]):
+            raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
+        reward_t, discount_tp1, next_obs = sent[:, 0], sent[:, 1], sent[:, 2:]
+        self.replay.add(Transition(obs, action, reward_t, discount_tp1, next_obs, log_prob))
+        ended = terminated or truncated or self._gives_up(host[2:])
+        self._obs = self._on_device(self._env.reset()[0]) if ended else next_obs
         self.step += 1
 
     def _gives_up(self, obs: torch.Tensor) -> bool:
@@ -227,14 +306,19 @@ class Trainer:
             return False
         return bool(fallen(obs).any())
 
-    @torch.no_grad()
     def _explore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The next action (1, action), and its log density (1)."""
-        generator, shape = self._generators["explore"], (1, self.task.action_size)
-        if self.step < self.settings.data.random_steps:
-            uniform = 2 * torch.rand(shape, generator=generator, device=self._device) - 1
-            return uniform, obs.new_tensor([-math.log(2.0) * self.task.action_size])
-        noise = torch.randn(shape, generator=generator, device=self._device)
+        if self.step >= self.settings.data.random_steps:
+            return self._act(None, obs)
+        shape = (1, self.task.action_size)
+        uniform = 2 * torch.rand(shape, generator=self._generators["explore"], device=self.device) - 1
+        return uniform, obs.new_full((1,), -math.log(2.0) * self.task.action_size)
+
+    @torch.no_grad()
+    def _acted(self, setting: None, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """An action of the policy (1, action), and its log density (1)."""
+        shape, generator = (1, self.task.action_size), self._generators["explore"]
+        noise = torch.randn(shape, generator=generator, device=self.device)
         action, _ = self.agent.policy.sample(obs, noise)
         # At the action as it is stored: of one rounded onto the border SVG can infer no other noise later.
         return action, self.agent.policy.log_prob(obs, action)
@@ -246,12 +330,21 @@ class Trainer:
             {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
         )
 
-    def _imagine(self, dynamics: AbstractDynamics) -> None:
-        data, generator = self.settings.data, self._generators["imagine"]
+    def _imagine(self) -> None:
         length = self._rollout_length()
-        start = self.replay.sample(max(1, data.imagined_states // length), generator).obs_t
-        gamma = self.settings.agent.gamma
-        self.imagined.add(imagine(self.agent.policy, dynamics, self.task, start, length, gamma, generator))
+        if length != self._length:  # which does not come back: what was recorded for it keeps its memory in vain
+            self._roll.forget()
+            self._length = length
+        count = max(1, self.settings.data.imagined_states // length)
+        self.imagined.add(self._roll(length, self.replay.sample(count, self._generators["imagine"]).obs_t))
+
+    def _rolled_out(self, length: int, start: torch.Tensor) -> Transition:
+        """Rollouts of the policy from `start`."""
+        assert self._imagination is not None
+        gamma, generator = self.settings.agent.gamma, self._generators["imagine"]
+        imagined = imagine(self.agent.policy, self._imagination, self.task, start, length, gamma, generator)
+        self._finite.note(IMAGINED, largest([imagined.obs_tp1])[0])
+        return imagined
 
     def _rollout_length(self) -> int:
         """Grows linearly between the two ends of the ramp (Janner et al. 2019, MBPO, appendix C)."""
@@ -259,21 +352,41 @@ class Trainer:
         return int(np.interp(self.step, ramp, (low, high)))
 
     def _update(self, count: int) -> None:
+        """The `count`-th update of the critics, and of the policy where it is its turn."""
         agent = self.settings.agent
-        batch = self._sample(agent.batch_size)
-        self._means.add(self.agent.update_critic(batch))
-        if count % agent.actor_every == 0:
-            # Evenly spaced, since a batch is real transitions first, imagined ones behind.
-            rows = torch.linspace(0, agent.batch_size - 1, agent.start_states).long()
-            self._means.add(self.agent.update_actor(Transition(*(column[rows] for column in batch))))
+        setting = (count % agent.actor_every == 0, self.agent.horizon)
+        self._means.add(self._learn(setting, *self._draw(agent.batch_size)))
+
+    def _learned(self, setting: tuple[bool, int], *rows: torch.Tensor) -> Metrics:
+        """An update on the transitions in `rows`, of the policy as well where `setting` says so.
+
+        The horizon is in `setting` since a recording holds the one with which it was made.
+        """
+        batch = self._gather(rows)
+        metrics = self.agent.update_critic(batch)
+        if setting[0]:
+            start = Transition(*(column[self._start_rows] for column in batch))
+            metrics |= self.agent.update_actor(start)
+        return metrics
+
+    def _sources(self, batch: int) -> list[tuple[Replay, int]]:
+        """From where the transitions of a batch come, and how many."""
+        if self._imagination is None:
+            return [(self.replay, batch)]
+        real = round(self.settings.data.real_ratio * batch)
+        return [(replay, n) for replay, n in ((self.replay, real), (self.imagined, batch - real)) if n]
+
+    def _draw(self, batch: int) -> list[torch.Tensor]:
+        """The rows of a batch in each of its sources."""
+        return [replay.sample_index(n, self._generators["batch"]) for replay, n in self._sources(batch)]
+
+    def _gather(self, rows: Sequence[torch.Tensor]) -> Transition:
+        """What `_draw` has drawn."""
+        sources = self._sources(sum(map(len, rows)))
+        return concatenate(*(replay.at(index) for (replay, _), index in zip(sources, rows, strict=True)))
 
     def _sample(self, batch: int) -> Transition:
-        generator = self._generators["batch"]
-        if self._imagination is None:
-            return self.replay.sample(batch, generator)
-        real = round(self.settings.data.real_ratio * batch)
-        parts = ((self.replay, real), (self.imagined, batch - real))
-        return concatenate(*(replay.sample(n, generator) for replay, n in parts if n))
+        return self._gather(self._draw(batch))
 
     def _measure(self) -> dict[str, float]:
         """What is measured of the gradient at the end of an epoch, where it is asked for."""
@@ -296,7 +409,7 @@ class Trainer:
         return summary(jacobian_errors(model, self._truth, real.obs_t[last], real.action_t[last]))
 
     def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
-        self.agent.check_finite()
+        self._look()
         with self._watch.section("evaluation"):
             evaluation = self.evaluate(self.settings.report.eval_episodes)
         row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}

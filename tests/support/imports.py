@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 LIBRARY = ROOT / "diffmaac"
 LAYERS = [
-    ["errors", "keywords", "result", "mujoco_warnings", "provenance", "files", "seeding", "typed", "types"],
+    ["errors", "keywords", "result", "mujoco_warnings", "provenance", "files", "seeding", "typed", "types", "finite"],
     ["repeating"],
     ["settings"],
     ["system", "render", "autograd"],
