@@ -11,7 +11,7 @@ import torch
 
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic
-from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, LearnedDynamics, MixedDynamics, true_dynamics
+from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, Heads, LearnedDynamics, MixedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import jacobian_errors, summary
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.replay import Replay, concatenate
@@ -242,7 +242,8 @@ class Trainer:
 
     def _fit(self, fitter: EnsembleFitter) -> None:
         real = self.replay.all()
-        report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"])
+        learned = (real.reward_t, (real.discount_tp1 == 0).to(real.reward_t))
+        report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"], learned)
         self._means.add(
             {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
         )
@@ -317,7 +318,8 @@ def _make_dynamics(
     if settings.run.dynamics == "true":
         return None, true_dynamics(task.system)
     members, hidden = settings.model.members, settings.model.model_hidden
-    model = LearnedDynamics(GaussianEnsemble(task.obs_size, task.action_size, members, hidden, init))
+    heads = Heads(task.learns_reward, task.learns_end)
+    model = LearnedDynamics(GaussianEnsemble(task.obs_size, task.action_size, members, hidden, init, heads))
     if settings.run.dynamics == "learned":
         return model, model
     truth = true_dynamics(task.system)
