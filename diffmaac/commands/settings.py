@@ -17,7 +17,7 @@ from diffmaac.settings import (
 from diffmaac.settings.field import allowed_range, shown
 from diffmaac.tasks import check_settings, is_foreign, presets_of
 
-HELP = """Print a settings file to edit: each setting with value and meaning; those that follow from others are comments.
+HELP = """Print a settings file to edit: each setting with its value and meaning, those that follow as comments.
 
 \b
   diffmaac settings > my.yaml                          then: diffmaac train config=my.yaml seed=1
