@@ -199,7 +199,9 @@ class Task:
             self._warn_without_gradient(obs, action)
         if isinstance(self.system, GymnasiumSystem):
             never = self.terminated is None and not self.learns_end
-            check_given(self.name, self.make_env(), self.transition_reward, self.terminated, never)
+            env = self.make_env()
+            check_given(self.name, env, self.transition_reward, self.terminated, never)
+            env.close()
 
     def _earned(self, obs_t: Tensor, action_t: Tensor, obs_tp1: Tensor) -> Tensor:
         """The reward that is given in torch."""

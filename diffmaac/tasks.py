@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TASKS, PRESETS = "diffmaac.tasks", "diffmaac.presets"
 """Groups of entry points."""
-_FOREIGN = re.compile(r"[\w.-]+:.+|.*/.*|.+-v\d+")
+_FOREIGN = re.compile(r"(?=.*(?:[:/]|-v\d+$))(?:[\w.-]+:)?(?:[\w-]+/)?[\w.-]+")
 """What ids of Gymnasium look like, and names of tasks do not: package:Name-v0, namespace/Name, Name-v0."""
 _registered: dict[str, "Callable[[], Task]"] = {}
 

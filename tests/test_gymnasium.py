@@ -22,6 +22,7 @@ from diffmaac.foreign import ForeignEnv
 from diffmaac.foreign.making import check
 from diffmaac.runs.metrics import read_metrics
 from diffmaac.tasks import get_task
+from diffmaac.training.evaluation import run_episodes
 from diffmaac.training.trainer import Trainer
 
 ID = "Drifting-v0"
@@ -164,8 +165,8 @@ def test_ids_that_cannot_be_used_get_one_line(name: str, capsys, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_a_module_of_the_working_directory_is_found(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_module_that_fails_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "of_mine.py").write_text("import gymnasium\nraise RuntimeError('half written')\n")
     line = refused("train", "env=of_mine:Foo-v0", capsys=capsys)
     assert "importing 'of_mine' fails: RuntimeError: half written" in line
@@ -300,7 +301,16 @@ def test_true_dynamics_of_a_learned_reward_are_refused_before_a_run_begins(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_is_the_environments(tmp_path):
+def test_a_video_has_the_size_of_the_environments_pictures(tmp_path):
+    av = pytest.importorskip("av")
+    file = tmp_path / "episode.mp4"
+    run_episodes(get_task(ID), lambda obs: torch.zeros(len(obs), 1), 1, 0, video=file)
+    with av.open(str(file)) as video:
+        stream = video.streams.video[0]
+        assert (stream.height, stream.width) == (64, 96) and sum(1 for _ in video.decode(stream)) == STEPS
+
+
+def test_a_picture_is_the_environments():
     env = get_task(ID).make_env("rgb_array")
     env.reset(seed=0)
     assert env.picture().shape == (64, 96, 3)

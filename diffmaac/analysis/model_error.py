@@ -77,7 +77,7 @@ def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[
     rewards = _rewards(trainer, model, episodes, settings.seed)
     model.network.double()
     last = Transition(*(column[-settings.states :] for column in real))
-    obs, action, ended = real.obs_t, real.action_t, (real.discount_tp1 == 0).double()
+    obs, action, ended = real.obs_t, real.action_t, trainer.ended(real)
     measured = ModelError(
         [],
         predictions(model, obs, action, real.obs_tp1),

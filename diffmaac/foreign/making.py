@@ -5,11 +5,9 @@ import difflib
 import importlib
 import importlib.util
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -19,9 +17,9 @@ from diffmaac.errors import TaskError, one_line, shortened
 
 _LOGGER = logging.getLogger(__name__)
 
-Source: TypeAlias = "str | gymnasium.Env[Any, Any] | Callable[..., gymnasium.Env[Any, Any]]"
+Source: TypeAlias = str | gymnasium.Env[Any, Any] | Callable[..., gymnasium.Env[Any, Any]]
 """An id of Gymnasium, an environment, or a function that makes one (with ``render_mode=``, if it is to be drawn)."""
-Make: TypeAlias = "Callable[[str | None], gymnasium.Env[Any, Any]]"
+Make: TypeAlias = Callable[[str | None], gymnasium.Env[Any, Any]]
 """``make(render_mode)``: a new environment."""
 PACKAGES = {
     "ALE/": ("ale-py", "ale_py"),
@@ -60,14 +58,14 @@ def maker(source: Source) -> tuple[str, Make]:
     return name, lambda mode: _made(name, lambda: source(**({} if mode is None else {"render_mode": mode})))
 
 
-def _of_instance(env: "gymnasium.Env[Any, Any]") -> tuple[str, Make]:
+def _of_instance(env: gymnasium.Env[Any, Any]) -> tuple[str, Make]:
     name = type(env.unwrapped).__name__
     with quiet():
         spec = env.spec
     if spec is not None:
         return spec.id, lambda mode: _made(spec.id, lambda: gymnasium.make(spec, **_options(mode)))
 
-    def again(mode: str | None) -> "gymnasium.Env[Any, Any]":
+    def again(mode: str | None) -> gymnasium.Env[Any, Any]:
         if mode != env.render_mode and mode is not None:
             raise TaskError(f"'{name}' was not made to be drawn. Give a function that takes render_mode=.")
         return _made(name, lambda: copy.deepcopy(env))
@@ -80,7 +78,7 @@ def _options(mode: str | None) -> dict[str, Any]:
     return {"disable_env_checker": True} | ({} if mode is None else {"render_mode": mode})
 
 
-def _made(name: str, make: "Callable[[], gymnasium.Env[Any, Any]]") -> "gymnasium.Env[Any, Any]":
+def _made(name: str, make: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[Any, Any]:
     try:
         with quiet():
             env = make()
@@ -112,10 +110,7 @@ def _registered(env_id: str) -> str:
 
 
 def _import(module: str, env_id: str) -> None:
-    """From the working directory as well: a command is started where one's own modules lie."""
-    here = str(Path.cwd())
-    added = here not in sys.path and "" not in sys.path
-    sys.path += [here] if added else []
+    """Raises TaskError where the module that registers the id is not there, or fails."""
     try:
         with quiet():
             importlib.import_module(module)
@@ -123,13 +118,10 @@ def _import(module: str, env_id: str) -> None:
         packages = {known: package for package, known in PACKAGES.values()}
         install = packages.get(module, module.partition(".")[0].replace("_", "-"))
         missing = error.name or module
-        advice = f"`pip install {install}`, or run this where it lies" if missing == module else "Install it"
+        advice = f"`pip install {install}`, or put its folder on PYTHONPATH" if missing == module else "Install it"
         raise TaskError(f"env={env_id}: there is no module '{missing}'. {advice}.") from error
     except Exception as error:  # foreign code
         raise TaskError(f"env={env_id}: importing '{module}' fails: {_said(error)}") from error
-    finally:
-        if added:
-            sys.path.remove(here)
 
 
 def _missing(env_id: str, name: str, error: Exception) -> str:
@@ -152,7 +144,7 @@ def _missing(env_id: str, name: str, error: Exception) -> str:
     )
 
 
-def check(name: str, env: "gymnasium.Env[Any, Any]") -> None:
+def check(name: str, env: gymnasium.Env[Any, Any]) -> None:
     """Raises TaskError where the environment breaks Gymnasium's contract, in the words of Gymnasium's own checker."""
     try:
         with quiet():

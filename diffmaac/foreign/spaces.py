@@ -13,7 +13,7 @@ LARGEST = 10_000
 """Numbers in an observation, at most: a model of states has no use for more, and pictures have more."""
 
 
-def check_spaces(name: str, env: "gymnasium.Env[Any, Any]") -> tuple[spaces.Box, spaces.Box]:
+def check_spaces(name: str, env: gymnasium.Env[Any, Any]) -> tuple[spaces.Box, spaces.Box]:
     """The observation and action space, both Boxes. Raises TaskError for others, naming the wrapper that helps."""
     return _observations(name, env.observation_space), _actions(name, env.action_space)
 

@@ -97,7 +97,7 @@ class GymnasiumSystem(AbstractSystem):
             env.close()
 
 
-def _seconds(env: "gymnasium.Env[Any, Any]") -> float:
+def _seconds(env: gymnasium.Env[Any, Any]) -> float:
     dt = getattr(env.unwrapped, "dt", None)
     if isinstance(dt, int | float) and dt > 0:
         return float(dt)
@@ -105,7 +105,7 @@ def _seconds(env: "gymnasium.Env[Any, Any]") -> float:
     return 1 / rate if isinstance(rate, int | float) and rate > 0 else SECONDS
 
 
-def _episode_steps(env: "gymnasium.Env[Any, Any]") -> int:
+def _episode_steps(env: gymnasium.Env[Any, Any]) -> int:
     """The shortest time limit among the wrappers."""
     limits: list[int] = []
     layer: Any = env
@@ -116,7 +116,7 @@ def _episode_steps(env: "gymnasium.Env[Any, Any]") -> int:
     return min(limits, default=EPISODE_STEPS)
 
 
-def _physics_of(system: GymnasiumSystem, env: "gymnasium.Env[Any, Any]") -> MujocoSystem:
+def _physics_of(system: GymnasiumSystem, env: gymnasium.Env[Any, Any]) -> MujocoSystem:
     """The environment's MuJoCo model, tried on random steps. Raises TaskError, saying what is hidden or other."""
     inner: Any = env.unwrapped
     model, data, skip = (getattr(inner, name, None) for name in ("model", "data", "frame_skip"))
@@ -141,7 +141,7 @@ def _physics_of(system: GymnasiumSystem, env: "gymnasium.Env[Any, Any]") -> Mujo
     return physics
 
 
-def _random_steps(system: GymnasiumSystem, env: "gymnasium.Env[Any, Any]", data: mujoco.MjData):
+def _random_steps(system: GymnasiumSystem, env: gymnasium.Env[Any, Any], data: mujoco.MjData):
     """Observations, the action after each, and the state (qpos, qvel) of an episode of random actions."""
     rng = np.random.default_rng(0)
     obs, over = env.reset(seed=0)[0], False

@@ -39,7 +39,9 @@ class Agent:
     policy: SquashedGaussianPolicy
     settings: Settings
     step: int
-    _generator: torch.Generator = field(default_factory=lambda: seeding.torch_generator(0, "predict"), repr=False)
+    _generator: torch.Generator = field(
+        default_factory=lambda: seeding.torch_generator(0, "predict"), repr=False, compare=False
+    )
 
     @torch.no_grad()
     def predict(

@@ -88,6 +88,10 @@ class Trainer:
             )
         return self.model
 
+    def ended(self, transition: Transition) -> torch.Tensor:
+        """1 where the episode terminated after the transition, else 0: (batch). With gamma=0 nobody can tell: 0."""
+        return ((transition.discount_tp1 == 0) & (self.settings.agent.gamma > 0)).to(transition.reward_t)
+
     def held_out(self) -> Transition:
         """The real transitions on which no fit trains, in the order in which they were collected."""
         real = self.replay.all()
@@ -242,7 +246,7 @@ class Trainer:
 
     def _fit(self, fitter: EnsembleFitter) -> None:
         real = self.replay.all()
-        learned = (real.reward_t, (real.discount_tp1 == 0).to(real.reward_t))
+        learned = (real.reward_t, self.ended(real))
         report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"], learned)
         self._means.add(
             {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
