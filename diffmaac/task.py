@@ -151,7 +151,7 @@ class Task:
             of_what = f", of what is observed: not of qpos[:{hidden}]" if hidden else ""
             missing.append(f"its reward is learned: give it in torch{of_what} (Task.from_gymnasium(..., reward=))")
         if self.learns_end:
-            missing.append("so are its terminations: give terminated=, or False where there are none")
+            missing.append("its terminations are learned: give terminated=, or False where there are none")
         if missing:
             raise TaskError(f"env={self.name} has no true dynamics to go through: {'; '.join(missing)}.")
 

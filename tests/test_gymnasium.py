@@ -262,7 +262,7 @@ def test_an_episode_that_no_seed_brings_back_begins_anew_and_says_so(tmp_path, c
 
 
 def test_true_dynamics_need_a_known_state_and_a_given_reward():
-    with pytest.raises(TaskError, match=r"its reward is learned.*not of qpos\[:1\].*so are its terminations"):
+    with pytest.raises(TaskError, match=r"its reward is learned.*not of qpos\[:1\].*its terminations are learned"):
         Task.from_gymnasium("Hopper-v5").check_true()
     with pytest.raises(TaskError, match=r"does not determine the state: hidden.* qpos\[0\], qpos\[1\]"):
         Task.from_gymnasium("Reacher-v5", reward=reward, terminated=False).check_true()
