@@ -12,7 +12,7 @@ from diffmaac.registration import gymnasium_id
 from diffmaac.tasks import task_names
 
 IMPORT_SECONDS = 0.02
-"""How long `import diffmaac` may take: the best of several, since other processes run beside."""
+"""Processor time that `import diffmaac` may take, the best of several: wall time is also that of others."""
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -47,9 +47,9 @@ def test_either_may_be_imported_first(imports: str):
 
 
 def test_importing_is_quick_and_loads_neither():
-    program = "import time; t = time.perf_counter(); import diffmaac; print(time.perf_counter() - t);"
+    program = "import time; t = time.process_time(); import diffmaac; print(time.process_time() - t);"
     program += "import sys; assert not {'gymnasium', 'torch', 'importlib.metadata'} & set(sys.modules)"
-    times = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(10)]
+    times = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(5)]
     assert min(times) < IMPORT_SECONDS, times
 
 
