@@ -208,7 +208,8 @@ def test_a_given_reward_gets_actions_in_the_environments_units():
 @pytest.mark.parametrize("algorithm", ["maac", "mbpo", "steve", "svg", "sac"])
 def test_every_algorithm_trains_on_a_learned_reward_and_end(algorithm: str, tmp_path):
     settings = {name: value for name, value in TINY.items() if name != "horizon" or algorithm == "maac"}
-    path = diffmaac.train(ID, **settings, algorithm=algorithm, out=str(tmp_path / "run"), progress=False).path
+    settings |= {"algorithm": algorithm, "out": str(tmp_path / "run")}
+    path = diffmaac.train(ID, **settings, progress=False).path
     assert len(read_metrics(path / "metrics.csv")) == 3
 
 

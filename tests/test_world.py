@@ -225,7 +225,7 @@ def test_heads_leave_the_motion_as_it_is():
         torch.testing.assert_close(outcome.obs_tp1, after, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(model.step(obs, action, noise), outcome.obs_tp1, rtol=0, atol=0)
         assert [x is not None for x in outcome[1:]] == list(heads)
-        members = model.outcome_members(*(x.expand(3, -1, -1) for x in (obs, action)), None)
+        members = model.outcome_members(obs.expand(3, -1, -1), action.expand(3, -1, -1), None)
         for grouped, each in zip(outcome[1:], members[1:], strict=True):
             if grouped is not None and each is not None:
                 chosen = each[noise.member, torch.arange(100)]

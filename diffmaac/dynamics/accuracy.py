@@ -127,8 +127,8 @@ class EndError:
 @torch.no_grad()
 def end_error(model: LearnedDynamics, obs: Tensor, action: Tensor, ended: Float[Tensor, " batch"]) -> EndError | None:
     """None where terminations are not learned."""
-    repeated = (x.expand(model.members, -1, -1) for x in (obs, action))
-    continues = model.outcome_members(*repeated, None).continues_tp1
+    repeated = [x.expand(model.members, -1, -1) for x in (obs, action)]
+    continues = model.outcome_members(repeated[0], repeated[1], None).continues_tp1
     if continues is None:
         return None
     p, share = 1 - continues.mean(0), float(ended.mean())

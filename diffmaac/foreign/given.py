@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffmaac.env import AbstractTaskEnv
 from diffmaac.errors import TaskError
 from diffmaac.types import TransitionReward
 
@@ -28,7 +28,7 @@ def in_own_units(reward: TransitionReward, low: np.ndarray, high: np.ndarray) ->
 
 def check_given(
     name: str,
-    env: gymnasium.Env[np.ndarray, np.ndarray],
+    env: AbstractTaskEnv,
     reward: TransitionReward | None,
     terminated: Callable[[Float[Tensor, "*batch obs"]], Tensor] | None,
     never: bool,

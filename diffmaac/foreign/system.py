@@ -163,8 +163,7 @@ def _hidden(visited: list[Any], model: mujoco.MjModel) -> str:
     obs, states = (np.stack([row[i] for row in visited]) for i in (0, 2))
     names = [*(f"qpos[{i}]" for i in range(model.nq)), *(f"qvel[{i}]" for i in range(model.nv))]
     equal = np.asarray(np.isclose(obs[:, :, None], states[:, None, :], rtol=TOLERANCE, atol=TOLERANCE))
-    same = equal.all(0).any(0).tolist()
-    missing = [name for name, shown in zip(names, same, strict=True) if not shown]
+    missing = [names[i] for i in np.flatnonzero(~equal.all(0).any(0)).tolist()]
     if not missing:
         return "it is in another order than qpos, qvel, or has more than these"
     return f"hidden, or shown otherwise than as it is, is {', '.join(missing)}"
