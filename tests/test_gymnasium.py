@@ -87,6 +87,18 @@ def test_ids_environments_and_functions_are_sources(source):
     assert not np.array_equal(env.observation(), other.observation())  # each is one of its own
 
 
+def test_a_wrapped_environment_has_an_id_of_its_own():
+    def flat(**options):
+        return gymnasium.wrappers.FlattenObservation(gymnasium.make(ID, **options))
+
+    gymnasium.register("Flat-v0", entry_point=flat)
+    try:
+        task = get_task("Flat-v0")
+    finally:
+        del gymnasium.registry["Flat-v0"]
+    assert (task.obs_size, task.episode_steps, task.system.dt) == (2, STEPS, 1 / 20)
+
+
 def test_an_environment_with_other_arguments_is_another_task():
     slow, fast = (Task.from_gymnasium(gymnasium.make(ID, pace=pace)) for pace in (0.1, 0.2))
     assert slow.name == fast.name == ID and slow.fingerprint() != fast.fingerprint()
