@@ -190,7 +190,9 @@ def _notes(measured: ModelError, count: int, episodes: Episodes) -> list[str]:
             f"Learned reward: error {error:.3g} standard deviations of the reward; {one:.0%} of the truths within one"
             f" predicted standard deviation, {two:.0%} within two."
         )
-    if (end := measured.end) is not None:
+    if (end := measured.end) is not None and end.ended == end.predicted == 0:
+        lines.append("Learned termination: none was seen, and none is predicted.")
+    elif end is not None:
         lines.append(
             f"Learned termination: Brier score {end.brier:.3g} ({end.base:.3g} for always saying the share);"
             f" {end.predicted:.3g} predicted a step, {end.ended:.3g} seen."
