@@ -9,11 +9,14 @@
 Each command of the command line is a function here, with the same words: `train`, `evaluate`, `plot`, `report`,
 `reproduce`, `check_gradients`, `gradient_error`, `model_error`.
 
-A name is loaded when it is first used, and with it what it needs (torch, MuJoCo, JAX, matplotlib).
+A name is loaded when it is first used, and with it what it needs (torch, MuJoCo, JAX, matplotlib). Gymnasium knows our
+tasks from here on: `gymnasium.make("diffmaac/HalfCheetah-v0")`.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from diffmaac.registration import register_now_or_later
 
 if TYPE_CHECKING:
     from diffmaac.analysis.check_gradients import check_gradients as check_gradients
@@ -62,6 +65,7 @@ _HOMES = {
 """Module -> the public names that come from it."""
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
+register_now_or_later()
 
 
 def __getattr__(name: str) -> Any:

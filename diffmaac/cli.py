@@ -19,6 +19,7 @@ from diffmaac.commands import (
     plot,
     report,
     reproduce,
+    settings,
     train,
 )
 from diffmaac.errors import DiffmaacError, exit_on_error
@@ -36,6 +37,7 @@ for name, module in {
     "gradient-error": gradient_error,
     "model-error": model_error,
     "envs": envs,
+    "settings": settings,
 }.items():
     app.command(name, help=module.HELP)(module.command)
 

@@ -128,9 +128,11 @@ class VideoWriter:
         self._stream.width, self._stream.height, self._stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
 
     def add(self, draw: Callable[[], np.ndarray]) -> None:
-        """The next picture, (HEIGHT, WIDTH, 3) uint8; `draw` is called if it is kept."""
+        """The next picture, (height, width, 3) uint8, of the first one's size; `draw` is called if it is kept."""
         if self._count % self._every == 0:
             picture = draw()
+            if self._count == 0:  # an encoder wants even numbers of pixels
+                self._stream.height, self._stream.width = (size - size % 2 for size in picture.shape[:2])
             self._container.mux(self._stream.encode(self._frame(np.ascontiguousarray(picture), format="rgb24")))
         self._count += 1
 

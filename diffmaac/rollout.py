@@ -6,6 +6,7 @@ from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.nn import AbstractPolicy
+from diffmaac.objectives.world import World
 from diffmaac.replay import concatenate
 from diffmaac.task import Task
 from diffmaac.types import Transition
@@ -28,28 +29,38 @@ def imagine(
     """`length` steps of the policy from every start state, each chained to the last: (batch * length) transitions.
 
     Fewer where the task terminates: nothing goes on from a terminal state. How many there are is then known on the
-    host alone, once a step; without `terminated`, or with a length of 1, nothing waits for the device. A state that is
-    not finite stands in the result as it is.
+    host alone, once a step; without terminations, or with a length of 1, nothing waits for the device. Where they are
+    learned, a rollout goes on with the probability that the model tells, and `discount_tp1` is gamma times that
+    probability: a critic's target is linear in it, so that the mean serves it better than a draw. A state that is not
+    finite stands in the result as it is.
     """
+    world = World(dynamics, task.reward, lambda obs: task.discount(obs, 1.0), task.transition_reward)
     steps = []
     obs_t = start
     for t in range(length):
-        step = _step(policy, dynamics, task, obs_t, gamma, generator)
-        steps.append(step)
+        step = _step(policy, world, obs_t, task.action_size, generator)
+        continues, obs_t = step.discount_tp1, step.obs_tp1
+        steps.append(step._replace(discount_tp1=gamma * continues))
         if t == length - 1:
             break
-        obs_t = step.obs_tp1 if task.terminated is None else step.obs_tp1[~task.terminated(step.obs_tp1)]
+        if task.learns_end:
+            obs_t = obs_t[torch.rand(continues.shape, generator=generator, device=continues.device) < continues]
+        elif task.terminated is not None:
+            obs_t = obs_t[continues > 0]
         if len(obs_t) == 0:
             break
     return concatenate(*steps)
 
 
-def _step(policy, dynamics, task: Task, obs: Tensor, gamma: float, generator: torch.Generator) -> Transition:
+def _step(
+    policy: AbstractPolicy, world: World, obs: Tensor, action_size: int, generator: torch.Generator
+) -> Transition:
+    """One step of every state; its discount is the probability that the episode goes on."""
     chunks = []
-    for obs_t in obs.split(ROWS_PER_MEMBER[obs.device.type] * dynamics.members):
-        noise = torch.randn(obs_t.shape[0], task.action_size, generator=generator, device=obs.device)
+    for obs_t in obs.split(ROWS_PER_MEMBER[obs.device.type] * world.dynamics.members):
+        noise = torch.randn(obs_t.shape[0], action_size, generator=generator, device=obs.device)
         action_t, log_prob_t = policy.sample(obs_t, noise)
-        obs_tp1 = dynamics.step(obs_t, action_t, dynamics.sample_noise(obs_t.shape[0], generator))
-        reward_t, discount_tp1 = task.reward(obs_t, action_t), task.discount(obs_tp1, gamma)
+        drawn = world.dynamics.sample_noise(obs_t.shape[0], generator)
+        obs_tp1, reward_t, discount_tp1 = world.step(obs_t, action_t, drawn)
         chunks.append(Transition(obs_t, action_t, reward_t, discount_tp1, obs_tp1, log_prob_t))
     return concatenate(*chunks)

@@ -65,10 +65,11 @@ class Run:
 def train(env: str | Task | None = None, *, progress: bool = True, **words: Unpack[TrainKeywords]) -> Run:
     """Trains a new run, or takes up an old one with ``resume=path``.
 
-    `env` is a task's name or a Task; every other setting has its name as on the command line (``diffmaac train --help``
-    lists them), or stands in a YAML file, ``config=path``. Raises SettingError, TaskError or CheckpointError for input
-    that cannot be used; DivergenceError where training turns non-finite, and StorageError where a file cannot be
-    written (the last checkpoint is then on disk). The log warns of a setting that has no effect beside the others.
+    `env` is a task's name, a Gymnasium id or a Task; every other setting has its name as on the command line
+    (``diffmaac train --help`` lists them), or stands in a YAML file, ``config=path``. Raises SettingError, TaskError or
+    CheckpointError for input that cannot be used; DivergenceError where training turns non-finite, and StorageError
+    where a file cannot be written (the last checkpoint is then on disk). The log warns of a setting that has no effect
+    beside the others.
     """
     return complete(prepare(env, words), progress)
 

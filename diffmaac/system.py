@@ -105,8 +105,19 @@ class AbstractSystem(abc.ABC):
     def coordinates(self) -> Coordinates: ...
 
     @property
+    def obs_size(self) -> int:
+        return self.coordinates.obs_size
+
+    @property
     @abc.abstractmethod
     def action_size(self) -> int: ...
+
+    def physics(self) -> "AbstractSystem":
+        """The system whose motion can be computed, and differentiated, from the observation.
+
+        Raises TaskError where it cannot, saying what is not known.
+        """
+        return self
 
     @property
     @abc.abstractmethod

@@ -4,19 +4,22 @@
 [project.entry-points."diffmaac.presets"]       name = "module:MAPPING", its presets, in a module that loads no torch
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from diffmaac.errors import SettingError, TaskError, unknown
-from diffmaac.settings import Presets, Settings, resolve
+from diffmaac.settings import Presets, Settings, flatten, resolve, uses_dynamics
 
 if TYPE_CHECKING:
     from diffmaac.task import Task
 
 TASKS, PRESETS = "diffmaac.tasks", "diffmaac.presets"
 """Groups of entry points."""
+_FOREIGN = re.compile(r"(?=.*(?:[:/]|-v\d+$))(?:[\w.-]+:)?(?:[\w-]+/)?[\w.-]+")
+"""What ids of Gymnasium look like, and names of tasks do not: package:Name-v0, namespace/Name, Name-v0."""
 _registered: dict[str, "Callable[[], Task]"] = {}
 
 
@@ -44,9 +47,10 @@ def task_names() -> list[str]:
 
 
 def get_task(env: "str | Task") -> "Task":
-    """The task of that name; a Task is returned as it is.
+    """The task of that name, or of that Gymnasium id; a Task is returned as it is.
 
-    Raises SettingError for a name that does not exist, TaskError for one whose package cannot be loaded.
+    Raises SettingError for a name that does not exist, TaskError for one whose package cannot be loaded, and as
+    `Task.from_gymnasium` does.
     """
     if not isinstance(env, str):
         from diffmaac.task import Task  # tasks load torch, names do not
@@ -55,13 +59,23 @@ def get_task(env: "str | Task") -> "Task":
             return env
         raise SettingError(f"env={env!r}: must be a task's name or a diffmaac.Task, got {type(env).__name__}.")
     check_name(env)
+    if is_foreign(env):
+        from diffmaac.task import Task
+
+        return Task.from_gymnasium(env)
     return _registered[env]() if env in _registered else _loaded(_announced(TASKS)[env])()
 
 
 def check_name(env: str) -> None:
     """Raises SettingError for a name that `get_task` does not know."""
-    if env not in (names := task_names()):
-        raise SettingError(unknown("env", env, names))
+    if env not in (names := task_names()) and not is_foreign(env):
+        advice = "Any Gymnasium environment is named by its id, for example Pendulum-v1 or package:Name-v0."
+        raise SettingError(f"{unknown('env', env, names)} {advice}")
+
+
+def is_foreign(env: str) -> bool:
+    """Whether `env` is an id of Gymnasium, which may not exist, and not the name of a task."""
+    return env not in task_names() and _FOREIGN.fullmatch(env) is not None
 
 
 def presets_of(env: str) -> Presets:
@@ -98,4 +112,8 @@ def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Se
             f"reset_upright={upright} lets an episode go on after reset_every={every} steps: give reset_every between 1"
             f" and {upright - 1}, or reset_upright=0."
         )
+    if settings.run.dynamics != "learned" and uses_dynamics(flatten(settings)):
+        task.check_true()
+    if settings.report.log_model_error:
+        task.system.physics()
     return task, settings

@@ -9,6 +9,9 @@ from torch import Tensor
 Reward = Callable[[Tensor, Tensor], Tensor]
 """``reward(obs_t, action_t) -> reward_t``: (*batch, obs), (*batch, action) -> (*batch), differentiable."""
 
+TransitionReward = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``reward(obs_t, action_t, obs_tp1) -> reward_t``: likewise, of a reward that depends on where the step leads."""
+
 QFunction = Callable[[Tensor, Tensor], Tensor]
 """``q(obs_t, action_t) -> values``: (*batch, obs), (*batch, action) -> (critics, *batch), differentiable."""
 

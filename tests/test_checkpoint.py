@@ -80,7 +80,7 @@ def test_a_run_whose_task_has_changed_is_refused(begun):
     assert isinstance(task.system, diffmaac.LinearSystem)
     slower = dataclasses.replace(task.system, B=0.5 * task.system.B)
     for changed in (
-        dataclasses.replace(task, reward=lambda obs, action: 2 * task.reward(obs, action)),
+        dataclasses.replace(task, reward=lambda obs, action: 2 * task.start_reward(obs, action)),
         dataclasses.replace(task, system=slower),
         dataclasses.replace(task, episode_steps=31),
     ):

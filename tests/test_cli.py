@@ -6,7 +6,8 @@ import sys
 import pytest
 from support.runs import TINY, refused, run, words
 
-from diffmaac.settings import FIELDS, about
+from diffmaac.settings import FIELDS, about, parse_words, read_file, with_file
+from diffmaac.tasks import resolve_task
 
 BAD = {
     "train env=pendlum": "Did you mean 'pendulum'? There are: ant, cartpole",
@@ -91,6 +92,36 @@ def test_train_then_evaluate(capsys, tmp_path):
     assert "dynamics: 'true'" in (path / "config.yaml").read_text()
     code, out, _ = run("evaluate", str(path), "episodes=2", capsys=capsys)
     assert code == 0 and "environment step 120" in out and "return over 2 episodes" in out
+
+
+def test_a_dry_run_tells_settings_memory_and_time_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_words = [*words(**TINY), "env=double_integrator", "seed=3"]
+    code, out, _ = run("train", *tiny_words, "dry_run=true", capsys=capsys)
+    assert code == 0 and "seed: 3" in out and "memory: about" in out and "time: about" in out
+    assert "nothing was trained" in out and not list(tmp_path.iterdir())
+    assert "dry_run=true is for a new run" in refused("train", "resume=x", "dry_run=true", capsys=capsys)
+    assert "dry_run='perhaps'" in refused("train", "dry_run=perhaps", capsys=capsys)
+
+
+def test_a_quiet_run_prints_its_directory(capsys, tmp_path):
+    path = tmp_path / "run"
+    code, out, err = run("train", *words(**TINY), "env=double_integrator", f"out={path}", "quiet=true", capsys=capsys)
+    assert (code, out, err) == (0, f"{path}\n", "")
+
+
+@pytest.mark.parametrize("given", [[], ["env=half_cheetah", "preset=paper", "horizon=2"], ["algorithm=sac", "seed=4"]])
+def test_a_settings_file_gives_the_run_that_it_was_made_for(given, capsys, tmp_path):
+    code, out, _ = run("settings", *given, capsys=capsys)
+    file = tmp_path / "my.yaml"
+    assert code == 0 and all(f"{name}: " in out for name in FIELDS)
+    file.write_text(out)
+    both = (read_file(file), parse_words(given))
+    from_file, from_words = (resolve_task(told.get("env", "pendulum"), told)[1] for told in both)
+    assert from_file == from_words
+    file.write_text(out.replace("# gamma: 0.99", "gamma: 0.5"))
+    told = with_file({"config": file})
+    assert resolve_task(told["env"], told)[1].agent.gamma == 0.5
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):

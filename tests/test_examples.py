@@ -52,12 +52,20 @@ def test_model_gradient_accuracy(tmp_path, capsys):
     assert "Calibration" in capsys.readouterr().out
 
 
+def test_gymnasium_environment(tmp_path, capsys):
+    figure = example("gymnasium_environment").main(words(**TINY), tmp_path)
+    assert figure.stat().st_size > 10_000
+    out = capsys.readouterr().out
+    assert "learned reward: return" in out and "given reward: return" in out
+
+
 def test_every_example_is_tested():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {
         "train_learned_vs_true",
         "custom_task",
         "differentiable_mujoco",
         "gradient_error_vs_horizon",
+        "gymnasium_environment",
         "model_gradient_accuracy",
     }
 

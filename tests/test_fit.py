@@ -32,8 +32,8 @@ def test_fit_recovers_a_linear_system_and_its_noise():
     EnsembleFitter(network, ModelSettings()).fit(obs, action, next_obs, g)
     x = torch.cat([obs, action], -1).expand(3, -1, -1)
     with torch.no_grad():
-        mean = obs + network.change(x, None).mean(0)
-        _, log_var = network(x)
+        mean = obs + network.predict(x, None).change.mean(0)
+        _, log_var, _ = network(x)
         std = (log_var / 2).exp().mean((0, 1)) * network.y_std
     error = (mean - (obs @ A.T + action @ B.T)).square().mean().sqrt()
     assert error < 0.03
@@ -102,5 +102,5 @@ def test_a_bounded_fit_recovers_a_linear_system():
         fitter.fit(*linear_data(20_000, g), g)
     obs, action, _ = linear_data(1000, g)
     with torch.no_grad():
-        mean = obs + network.change(torch.cat([obs, action], -1).expand(3, -1, -1), None).mean(0)
+        mean = obs + network.predict(torch.cat([obs, action], -1).expand(3, -1, -1), None).change.mean(0)
     assert (mean - (obs @ A.T + action @ B.T)).square().mean().sqrt() < 0.03

@@ -20,7 +20,7 @@ from diffmaac.dynamics.accuracy import ENSEMBLE, jacobian_errors, open_loop_erro
 from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.files import read_table
 from diffmaac.nn import Critics, SquashedGaussianPolicy
-from diffmaac.objectives import ClosedLoop
+from diffmaac.objectives import ClosedLoop, World
 from diffmaac.session import prepare
 from diffmaac.settings import ModelSettings
 from diffmaac.system import LinearSystem
@@ -109,8 +109,9 @@ def test_jacobians_of_the_truth_are_those_of_the_engine(name: str) -> None:
     from diffmaac.dynamics.jacobian import jacobian
 
     task = get_task(name)
-    rng = np.random.default_rng(0)
-    states = [torch.from_numpy(np.stack(x)) for x in zip(*(task.reset(rng) for _ in range(3)), strict=True)]
+    start_states, rng = task.reset, np.random.default_rng(0)
+    assert start_states is not None
+    states = [torch.from_numpy(np.stack(x)) for x in zip(*(start_states(rng) for _ in range(3)), strict=True)]
     obs = task.observe(*states)
     action = torch.from_numpy(rng.uniform(-1, 1, (3, task.action_size)))
     truth = true_dynamics(task.system, "finite_difference")
@@ -146,7 +147,7 @@ def loop(policy, critics, dynamics) -> ClosedLoop:
     def discount(obs: Tensor) -> Tensor:
         return obs.new_full(obs.shape[:-1], 0.5)
 
-    return ClosedLoop(policy, critics, dynamics, lambda s, a: -s.square().sum(-1), discount)
+    return ClosedLoop(policy, critics, World(dynamics, lambda s, a: -s.square().sum(-1), discount))
 
 
 def test_spread_of_the_gradient_tells_apart_models_and_critics() -> None:

@@ -20,6 +20,7 @@ from support.loop import (
 from diffmaac.nn import Critics, SquashedGaussianPolicy
 from diffmaac.objectives import (
     ClosedLoop,
+    World,
     clip_adjoint,
     flat_gradient,
     pathwise_loss,
@@ -34,7 +35,7 @@ def test_horizon_zero_is_sacs_actor_loss_bit_for_bit(linear):
     obs, alpha = start().float(), ALPHA.float()
     noise = sample_pathwise_noise(linear, 0, BATCH, ACTION, generator(3))
     assert noise.dynamics == ()
-    loss, extra = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, alpha)
+    loss, extra = pathwise_loss(ClosedLoop(policy, critics, World(linear, reward, discount)), obs, noise, alpha)
     without, same = soft_actor_loss(policy, critics, obs, noise.policy[0], alpha)
     action, log_prob = policy.sample(obs, noise.policy[0])
     sac = (alpha * log_prob - critics(obs, action).amin(0)).mean()
@@ -53,7 +54,7 @@ def test_gradient_is_the_finite_difference_on_common_noise(which, horizon, polic
     parameters = list(policy.parameters())
 
     def loss():
-        return pathwise_loss(ClosedLoop(policy, critics, dynamics, reward, discount), obs, noise, ALPHA)[0]
+        return pathwise_loss(ClosedLoop(policy, critics, World(dynamics, reward, discount)), obs, noise, ALPHA)[0]
 
     def displace(directions, step):
         for parameter, direction in zip(parameters, directions, strict=True):
@@ -92,13 +93,13 @@ def test_samples_without_a_gradient_do_not_count_in_the_median(norms, expected):
 
 
 def test_clipped_adjoints_change_the_gradient_and_not_the_value(policy, critics, linear):
-    noise, obs, loop = common_noise(linear, 3), start(), ClosedLoop(policy, critics, linear, reward, discount)
+    noise, obs, loop = common_noise(linear, 3), start(), ClosedLoop(policy, critics, World(linear, reward, discount))
     check_clipping(lambda clip: pathwise_loss(loop, obs, noise, ALPHA, clip)[0], policy)
 
 
 def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
     noise, obs = common_noise(linear, 2), start()
-    loss, extra = pathwise_loss(ClosedLoop(policy, critics, linear, reward, discount), obs, noise, ALPHA)
+    loss, extra = pathwise_loss(ClosedLoop(policy, critics, World(linear, reward, discount)), obs, noise, ALPHA)
     trajectory = two_steps(policy, lambda s, a, h: linear.step(s, a), obs, noise.policy)
     (_, a0, l0), (s1, a1, l1), (s2, a2, l2) = trajectory
     expected = reward(obs, a0) - ALPHA * l0 + 0.9 * (reward(s1, a1) - ALPHA * l1)
@@ -109,7 +110,7 @@ def test_value_is_the_discounted_sum_written_out(policy, critics, linear):
 
 def test_each_samples_episode_ends_by_itself(policy, critics, linear):
     noise, obs = common_noise(linear, 2), start()
-    loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, some_terminate), obs, noise, ALPHA)
+    loss, _ = pathwise_loss(ClosedLoop(policy, critics, World(linear, reward, some_terminate)), obs, noise, ALPHA)
     trajectory = two_steps(policy, lambda s, a, h: linear.step(s, a), obs, noise.policy)
     (_, a0, l0), (s1, a1, l1), (s2, a2, l2) = trajectory
     last = reward(s1, a1) - ALPHA * l1 + some_terminate(s2) * (critics(s2, a2).amin(0) - ALPHA * l2)
@@ -119,6 +120,8 @@ def test_each_samples_episode_ends_by_itself(policy, critics, linear):
 
 def test_nothing_counts_after_termination(policy, critics, linear):
     noise, obs = common_noise(linear, 2), start()
-    loss, _ = pathwise_loss(ClosedLoop(policy, critics, linear, reward, lambda s: 0 * s[..., 0]), obs, noise, ALPHA)
+    loss, _ = pathwise_loss(
+        ClosedLoop(policy, critics, World(linear, reward, lambda s: 0 * s[..., 0])), obs, noise, ALPHA
+    )
     action, log_prob = policy.sample(obs, noise.policy[0])
     torch.testing.assert_close(loss, -(reward(obs, action) - ALPHA * log_prob).mean())

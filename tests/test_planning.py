@@ -15,7 +15,7 @@ from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics,
 from diffmaac.dynamics.base import Noise
 from diffmaac.errors import DivergenceError
 from diffmaac.nn import Critics, LinearGaussianPolicy, SquashedGaussianPolicy
-from diffmaac.objectives import ClosedLoop
+from diffmaac.objectives import ClosedLoop, World
 from diffmaac.planning import CrossEntropyPlanner
 from diffmaac.settings import PlanSettings
 from diffmaac_envs import double_integrator as system
@@ -30,7 +30,7 @@ def undiscounted(obs):
 
 
 def make(dynamics, policy, critics, discount=undiscounted, **settings) -> CrossEntropyPlanner:
-    loop = ClosedLoop(policy, critics, dynamics, reward, discount)
+    loop = ClosedLoop(policy, critics, World(dynamics, reward, discount))
     return CrossEntropyPlanner(loop, PlanSettings(**settings), generator(1))
 
 

@@ -6,7 +6,7 @@ from support.loop import ACTION, ALPHA, BATCH, OBS, discount, generator, reward,
 
 from diffmaac.algorithms import ActorCritic, actor_critic
 from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, Noise
-from diffmaac.objectives import ClosedLoop, sample_steve_noise, soft_td_target, steve_candidates, steve_target
+from diffmaac.objectives import ClosedLoop, World, sample_steve_noise, soft_td_target, steve_candidates, steve_target
 from diffmaac.tasks import resolve_task
 from diffmaac.types import Transition
 
@@ -15,7 +15,7 @@ def candidates(dynamics, policy, critics, horizon):
     noise = sample_steve_noise(dynamics, horizon, BATCH, (OBS, ACTION), generator(5), torch.float64)
     with torch.no_grad():
         return noise, steve_candidates(
-            ClosedLoop(policy, critics, dynamics, reward, discount), transition(), noise, ALPHA
+            ClosedLoop(policy, critics, World(dynamics, reward, discount)), transition(), noise, ALPHA
         )
 
 
@@ -45,7 +45,7 @@ def test_steve_candidates_written_out(policy, critics, linear):
 def test_steve_candidates_of_an_ensemble_written_out(policy, critics, ensemble):
     """Two model steps: each member goes its own way on its own noise, and episodes end where they end."""
     batch, noise = transition(), sample_steve_noise(ensemble, 2, BATCH, (OBS, ACTION), generator(5), torch.float64)
-    loop = ClosedLoop(policy, critics, ensemble, reward, some_terminate)
+    loop = ClosedLoop(policy, critics, World(ensemble, reward, some_terminate))
     with torch.no_grad():
         values = steve_candidates(loop, batch, noise, ALPHA)
         for m in range(3):

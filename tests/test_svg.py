@@ -8,6 +8,7 @@ from diffmaac.nn import frozen
 from diffmaac.objectives import (
     ClosedLoop,
     PathwiseNoise,
+    World,
     flat_gradient,
     importance_weights,
     infer_svg_noise,
@@ -47,7 +48,7 @@ def just_taken(dynamics, policy) -> tuple[PathwiseNoise, Transition]:
 def test_svg_learns_nothing_from_actions_that_the_policy_would_not_take(which, policy, critics, request):
     """As many nats as an action is less likely, so much smaller is the gradient."""
     dynamics = request.getfixturevalue(which)
-    loop = ClosedLoop(policy, critics, dynamics, reward, discount)
+    loop = ClosedLoop(policy, critics, World(dynamics, reward, discount))
     _, taken = just_taken(dynamics, policy)
     sizes = []
     for nats in (0.0, 5.0):
@@ -62,7 +63,7 @@ def test_svg_learns_nothing_from_actions_that_the_policy_would_not_take(which, p
 def test_svg_of_fresh_transitions_is_the_pathwise_objective_of_one_step(which, policy, critics, request):
     """Same value; and the same gradient where the second action's policy is frozen there too."""
     dynamics = request.getfixturevalue(which)
-    loop = ClosedLoop(policy, critics, dynamics, reward, discount)
+    loop = ClosedLoop(policy, critics, World(dynamics, reward, discount))
     noise, batch = just_taken(dynamics, policy)
     obs = batch.obs_t
     inferred = infer_svg_noise(loop, batch, generator(8))._replace(policy_tp1=noise.policy[1])
@@ -85,7 +86,7 @@ def test_svg_of_fresh_transitions_is_the_pathwise_objective_of_one_step(which, p
 
 
 def test_svg_ends_where_the_episode_ends_and_clips_adjoints(policy, critics, linear):
-    loop = ClosedLoop(policy, critics, linear, reward, some_terminate)
+    loop = ClosedLoop(policy, critics, World(linear, reward, some_terminate))
     noise, batch = just_taken(linear, policy)
     inferred = infer_svg_noise(loop, batch, generator(8))._replace(policy_tp1=noise.policy[1])
     value_of = check_clipping(

@@ -62,8 +62,8 @@ def test_the_dynamics_do_not_depend_on_hidden_coordinates(task):
 
 def test_reward_in_torch_is_the_environments(task):
     obs, action, reward = visited(task)
-    torch.testing.assert_close(task.reward(obs, action), reward, rtol=1e-12, atol=1e-12)
-    single = task.reward(obs.float(), action.float())
+    torch.testing.assert_close(task.start_reward(obs, action), reward, rtol=1e-12, atol=1e-12)
+    single = task.start_reward(obs.float(), action.float())
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), reward, rtol=1e-4, atol=1e-4)
 
@@ -71,7 +71,7 @@ def test_reward_in_torch_is_the_environments(task):
 def test_reward_is_differentiable(task):
     obs, action, _ = visited(task, steps=5)
     inputs = (obs.requires_grad_(), action.requires_grad_())
-    assert torch.autograd.gradcheck(task.reward, inputs)
+    assert torch.autograd.gradcheck(task.start_reward, inputs)
 
 
 def test_seeding_is_deterministic(task):

@@ -14,6 +14,7 @@ from diffmaac.finite import FiniteFlags
 from diffmaac.nn import Critics, SquashedGaussianPolicy, frozen, restore_optimizer
 from diffmaac.objectives import (
     ClosedLoop,
+    World,
     critic_loss,
     infer_svg_noise,
     pathwise_loss,
@@ -104,7 +105,8 @@ class ActorCritic:
 
     def loop_in(self, dynamics: AbstractDynamics) -> ClosedLoop:
         """The policy in these dynamics, closed by the critics."""
-        return ClosedLoop(self.policy, self.critics, dynamics, self.task.reward, self._discount)
+        world = World(dynamics, self.task.reward, self._discount, self.task.transition_reward)
+        return ClosedLoop(self.policy, self.critics, world)
 
     @property
     def alpha(self) -> Tensor:

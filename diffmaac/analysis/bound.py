@@ -87,7 +87,9 @@ def bounds(
         exact = jacobian(lambda s, a, n=repeated: truth.step(s, a, n), *theirs[t])
         errors.append(_largest(modelled - exact))
         growths.append(_largest(exact))
-    rewards = [_gradient_norm(parts.task.reward, *x) for x in theirs]
+    world = parts.world(truth)
+    earned = parts.task.reward or (lambda s, a: world.step(s, a, None).reward_t)
+    rewards = [_gradient_norm(earned, *x) for x in theirs]
     widening = [_policy_norm(parts, obs, noise.policy[t]) for t, (obs, _) in enumerate(theirs)]
     sensitivities = _sensitivities(parts, start, noise)
     results = []

@@ -126,6 +126,7 @@ def _amount(settings: EvaluateSettings, run: Settings) -> tuple[int, int]:
 
 def _dynamics(trainer: Trainer, name: str) -> AbstractDynamics:
     if name == "true" or (name == "run" and trainer.settings.run.dynamics == "true"):
+        trainer.task.check_true()
         return true_dynamics(trainer.task.system)
     return trainer.fitted_model("Plan through the physics, dynamics=true.")
 

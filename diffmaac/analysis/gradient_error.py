@@ -144,6 +144,7 @@ def run_parts(trainer: Trainer, model: LearnedDynamics | None, rollout: int) -> 
     the dynamics are compared. (Through stiff contacts a gradient over a few more true steps needs very many samples.)
     """
     agent, task = trainer.agent, trainer.task
+    task.check_true()
     dynamics: dict[str, AbstractDynamics] = {"true": true_dynamics(task.system)}
     if model is not None:
         model.network.cpu().double().requires_grad_(False)

@@ -7,12 +7,13 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from diffmaac import seeding
 from diffmaac.dynamics import AbstractDynamics
 from diffmaac.nn import AbstractPolicy
+from diffmaac.objectives import World
 from diffmaac.task import Task
 from diffmaac.training.evaluation import run_episodes
 
@@ -30,7 +31,8 @@ class Episodes:
 
 @dataclass(frozen=True)
 class ImaginedReturn:
-    """Mean reward a step in the world and in the model; `std`: over episodes. After a terminal state nothing is earned.
+    """Mean reward a step in the world and in the model; `std`: over episodes. After a terminal state nothing is earned;
+    a step that is reached with a learned probability counts with it.
 
     `actions` are the policy's "mode" or "sampled". Imagined episodes whose return is not finite are left out of the
     model's numbers, and counted in `diverged`; where none is left these are NaN.
@@ -65,19 +67,16 @@ def imagined_return(
     returns = run_episodes(shortened, act, episodes.starts, seed).returns
     real = torch.tensor(returns, dtype=torch.float64) / episodes.steps
     obs = start[0].repeat(episodes.copies, 1)
-    earned, alive = torch.zeros(len(obs)), torch.ones(len(obs), dtype=torch.bool)
+    world = World(dynamics, task.reward, lambda obs: task.discount(obs, 1.0), task.transition_reward)
+    earned, alive = torch.zeros(len(obs)), torch.ones(len(obs))
     for _ in range(episodes.steps):
         action = act(obs)
-        earned += task.reward(obs, action).where(alive, 0.0)
-        obs = dynamics.step(obs, action, dynamics.sample_noise(len(obs), generator))
-        alive &= _lives(task, obs)
+        obs, reward, continues = world.step(obs, action, dynamics.sample_noise(len(obs), generator))
+        earned += (alive * reward).where(alive > 0, 0.0)
+        alive *= continues
     imagined = earned[earned.isfinite()].double() / episodes.steps
     (mean, std), (mean_imagined, std_imagined) = (_mean_std(x) for x in (real, imagined))
     return ImaginedReturn(actions, mean, mean_imagined, std, std_imagined, len(earned) - len(imagined))
-
-
-def _lives(task: Task, obs: Float[Tensor, "batch obs"]) -> Bool[Tensor, " batch"]:
-    return torch.ones(len(obs), dtype=torch.bool) if task.terminated is None else ~task.terminated(obs)
 
 
 def _mean_std(x: Float[Tensor, " episodes"]) -> tuple[float, float]:

@@ -214,7 +214,7 @@ class Study:
         followers: list[Tensor] = list(target.parameters())
         optimizer = torch.optim.Adam(parameters, s.critic_lr, fused=True)
         obs, action, obs_tp1 = data
-        reward = self.task.reward(obs, action)
+        reward = self.task.start_reward(obs, action)
         discount, alpha = obs.new_full((s.batch,), s.gamma), obs.new_zeros(())
         for _ in range(s.critic_updates):
             rows = torch.randint(len(obs), (s.batch,), generator=generator)
@@ -237,7 +237,7 @@ def quadratic_cost(task: Task) -> tuple[np.ndarray, np.ndarray]:
     n, m = task.obs_size, task.action_size
 
     def cost(x: Tensor) -> Tensor:
-        return -task.reward(x[..., :n], x[..., n:])
+        return -task.start_reward(x[..., :n], x[..., n:])
 
     unit = torch.eye(n + m, dtype=torch.float64)
     pairs = cost(unit[:, None] + unit[None])

@@ -16,13 +16,16 @@ from diffmaac.analysis.settings import ModelErrorSettings
 from diffmaac.dynamics import LearnedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import (
     ENSEMBLE,
+    EndError,
     JacobianError,
     Predictions,
+    end_error,
     jacobian_errors,
     open_loop_errors,
     predictions,
+    reward_predictions,
 )
-from diffmaac.errors import SettingError
+from diffmaac.errors import SettingError, TaskError
 from diffmaac.files import check_folder, write_table
 from diffmaac.keywords import ModelErrorKeywords
 from diffmaac.provenance import versions
@@ -31,6 +34,7 @@ from diffmaac.runs.layout import FIGURES
 from diffmaac.settings import build
 from diffmaac.training.trainer import Trainer
 from diffmaac.typed import single_precision
+from diffmaac.types import Transition
 
 LABELS = {MODE: "the policy's mode", SAMPLED: "its sampled actions"}
 
@@ -40,50 +44,68 @@ class ModelError:
     """What was measured of a run's model."""
 
     derivatives: list[JacobianError]
-    """eps_f of each member and, last, of the ensemble."""
+    """eps_f of each member and, last, of the ensemble; none where the true motion is not known."""
     predictions: Predictions
-    open_loop: Float[Tensor, "steps members"]
-    """Error of the state after 1, 2, ... steps, in standard deviations."""
+    open_loop: Float[Tensor, "steps members"] | None
+    """Error of the state after 1, 2, ... steps, in standard deviations; None where the true motion is not known."""
     rewards: list[ImaginedReturn]
     """What the policy earns in the world and in the model: its mode, and its sampled actions."""
+    reward: Predictions | None = None
+    """Of the reward (one entry), in its standard deviations; None where the task gives it."""
+    end: EndError | None = None
+    """Of the probability of termination; None where the task gives terminations."""
+    truth: str = ""
+    """Why the true motion is not known; empty where it is."""
 
 
 @single_precision()
 def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[ModelError]:
     """Measures a run's model on held-out real states, as ``diffmaac model-error`` does; `words` are its settings.
 
-    Raises SettingError, TaskError or CheckpointError where the run has no model, no truth, or is no run.
+    Derivatives and open-loop errors need the true motion; a task that hides it is measured without them.
+
+    Raises SettingError or CheckpointError where the run has no model, or is no run.
     """
     settings = build(ModelErrorSettings, words)
     trainer = Trainer.load(Path(run))
     model = trainer.fitted_model("Give a run with dynamics=learned.")
     out = Path(settings.out or Path(run) / FIGURES)
     check_folder(out)  # now, lest what is measured has nowhere to go
-    obs, action, obs_tp1 = _held_out(trainer)
+    real = _held_out(trainer)
     episodes = Episodes(settings.episodes, settings.copies, min(settings.episode_steps, trainer.task.episode_steps))
     model.network.cpu().requires_grad_(False)
     rewards = _rewards(trainer, model, episodes, settings.seed)
     model.network.double()
-    truth = true_dynamics(trainer.task.system, "finite_difference")
-    last = slice(-settings.states, None)
+    last = Transition(*(column[-settings.states :] for column in real))
+    obs, action, ended = real.obs_t, real.action_t, trainer.ended(real)
     measured = ModelError(
-        jacobian_errors(model, truth, obs[last], action[last]),
-        predictions(model, obs, action, obs_tp1),
-        open_loop_errors(model, truth, obs[last], _policy_actions(trainer, obs[last], settings)),
+        [],
+        predictions(model, obs, action, real.obs_tp1),
+        None,
         rewards,
+        reward_predictions(model, obs, action, real.reward_t),
+        end_error(model, obs, action, ended),
     )
-    files = _write(measured, trainer, out, len(obs[last]), episodes)
+    try:
+        truth = true_dynamics(trainer.task.system, "finite_difference")
+    except TaskError as error:
+        measured = dataclasses.replace(measured, truth=str(error).rstrip("."))
+    else:
+        derivatives = jacobian_errors(model, truth, last.obs_t, last.action_t)
+        ahead = open_loop_errors(model, truth, last.obs_t, _policy_actions(trainer, last.obs_t, settings))
+        measured = dataclasses.replace(measured, derivatives=derivatives, open_loop=ahead)
+    files = _write(measured, trainer, out, len(last.obs_t), episodes)
     return Result(measured, _table(measured.derivatives), _notes(measured, len(obs), episodes), files=files)
 
 
-def _held_out(trainer: Trainer) -> tuple[Tensor, Tensor, Tensor]:
-    """The real transitions that no fit has seen, in float64: obs, action, next obs."""
+def _held_out(trainer: Trainer) -> Transition:
+    """The real transitions that no fit has seen, in float64."""
     real = trainer.held_out()
     if (count := len(real.obs_t)) < 2:
         raise SettingError(
             f"the run '{trainer.folder}' has {count} held-out transitions, and two are needed. Train it first."
         )
-    return real.obs_t.cpu().double(), real.action_t.cpu().double(), real.obs_tp1.cpu().double()
+    return Transition(*(column.cpu().double() for column in real))
 
 
 def _rewards(trainer: Trainer, model: LearnedDynamics, episodes: Episodes, seed: int) -> list[ImaginedReturn]:
@@ -102,18 +124,35 @@ def _policy_actions(trainer: Trainer, obs: Tensor, settings: ModelErrorSettings)
 
 def _write(measured: ModelError, trainer: Trainer, out: Path, states: int, episodes: Episodes) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
-    names = ("model_error.csv", "jacobian_error.png", "open_loop_error.png", "imagined_return.csv")
-    files = [out / name for name in names]
     run = {"run": str(trainer.folder), "step": trainer.step}
     made = {"versions": versions("diffmaac", "torch")}
-    write_table(files[0], [{**row, **run, "states": states, **made} for row in _records(measured.derivatives)])
     rewards = [dataclasses.asdict(row) for row in measured.rewards]
-    write_table(files[3], [{**run, **row, **dataclasses.asdict(episodes), **made} for row in rewards])
+    tables = {
+        "model_error.csv": [{**row, **run, "states": states, **made} for row in _records(measured.derivatives)],
+        "imagined_return.csv": [{**run, **row, **dataclasses.asdict(episodes), **made} for row in rewards],
+        "learned_reward.csv": [{**run, **row, **made} for row in _heads(measured)],
+    }
+    files = [out / name for name, rows in tables.items() if rows]
+    for file in files:
+        write_table(file, tables[file.name])
     title = f"{trainer.task.name}, {trainer.step:,} environment steps"
-    entries = next(error for error in measured.derivatives if error.member == ENSEMBLE).entries
-    plots.jacobian_error(entries.numpy(), trainer.task.obs_size, files[1], title)
-    plots.open_loop(measured.open_loop.numpy(), trainer.task.dt, files[2], title)
+    if measured.open_loop is not None:
+        files += [out / "jacobian_error.png", out / "open_loop_error.png"]
+        entries = next(error for error in measured.derivatives if error.member == ENSEMBLE).entries
+        plots.jacobian_error(entries.numpy(), trainer.task.obs_size, files[-2], title)
+        plots.open_loop(measured.open_loop.numpy(), trainer.task.dt, files[-1], title)
     return files
+
+
+def _heads(measured: ModelError) -> list[dict[str, Any]]:
+    """What was measured of the learned reward and termination, a row; none where both are given."""
+    row: dict[str, Any] = {}
+    if (reward := measured.reward) is not None:
+        names = ("error", "within_1", "within_2")
+        row |= {f"reward_{name}": getattr(reward, name).item() for name in names}
+    if (end := measured.end) is not None:
+        row |= {f"end_{name}": value for name, value in dataclasses.asdict(end).items()}
+    return [row] if row else []
 
 
 def _records(errors: list[JacobianError]) -> list[dict[str, Any]]:
@@ -121,7 +160,9 @@ def _records(errors: list[JacobianError]) -> list[dict[str, Any]]:
     return [{name: getattr(error, name) for name in names} for error in errors]
 
 
-def _table(errors: list[JacobianError]) -> Table:
+def _table(errors: list[JacobianError]) -> Table | None:
+    if not errors:
+        return None
     cells = [[error.member, *(f"{x:.3g}" for x in (error.absolute, error.relative, error.cosine))] for error in errors]
     return Table(["member", "eps_f", "relative", "cosine"], cells, "derivatives: model against truth")
 
@@ -130,15 +171,33 @@ def _notes(measured: ModelError, count: int, episodes: Episodes) -> list[str]:
     predicted, ahead = measured.predictions, measured.open_loop
     error, one, two = (x.mean().item() for x in (predicted.error, predicted.within_1, predicted.within_2))
     worst = int(predicted.error.argmax())
-    return [
+    lines = [
         f"One step, {count} held-out transitions: error {error:.3g} standard deviations of the change"
         f" (worst: observation {worst}, {predicted.error[worst].item():.3g}).",
         f"Calibration: {one:.0%} of the truths within one predicted standard deviation, {two:.0%} within two"
         " (68 % and 95 % if the ensemble were right about itself).",
-        f"Open loop: {ahead[0].mean().item():.3g} standard deviations of the state after one step,"
-        f" {ahead[-1].mean().item():.3g} after {len(ahead)}.",
-        *(_reward_note(row, episodes) for row in measured.rewards),
     ]
+    if ahead is not None:
+        lines.append(
+            f"Open loop: {ahead[0].mean().item():.3g} standard deviations of the state after one step,"
+            f" {ahead[-1].mean().item():.3g} after {len(ahead)}."
+        )
+    else:
+        lines.append(f"Derivatives and open loop are not measured, as the truth is not known: {measured.truth}.")
+    if (reward := measured.reward) is not None:
+        error, one, two = (x.item() for x in (reward.error, reward.within_1, reward.within_2))
+        lines.append(
+            f"Learned reward: error {error:.3g} standard deviations of the reward; {one:.0%} of the truths within one"
+            f" predicted standard deviation, {two:.0%} within two."
+        )
+    if (end := measured.end) is not None and end.ended == end.predicted == 0:
+        lines.append("Learned termination: none was seen, and none is predicted.")
+    elif end is not None:
+        lines.append(
+            f"Learned termination: Brier score {end.brier:.3g} ({end.base:.3g} for always saying the share);"
+            f" {end.predicted:.3g} predicted a step, {end.ended:.3g} seen."
+        )
+    return [*lines, *(_reward_note(row, episodes) for row in measured.rewards)]
 
 
 def _reward_note(row: ImaginedReturn, episodes: Episodes) -> str:

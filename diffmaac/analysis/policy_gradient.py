@@ -27,6 +27,7 @@ from diffmaac.nn import AbstractPolicy
 from diffmaac.objectives import (
     ClosedLoop,
     PathwiseNoise,
+    World,
     flat_gradient,
     lower_bound,
     pathwise_loss,
@@ -68,8 +69,12 @@ class Parts:
     gamma: float
     closed_form: ClosedForm | None = None
 
-    def discount(self, obs_tp1: Tensor) -> Tensor:
-        """gamma, or 0 where the episode terminated."""
+    def world(self, dynamics: str | AbstractDynamics) -> World:
+        """The task's reward and discount in these dynamics, or in those of that name."""
+        moved = self.dynamics[dynamics] if isinstance(dynamics, str) else dynamics
+        return World(moved, self.task.reward, self._discount, self.task.transition_reward)
+
+    def _discount(self, obs_tp1: Tensor) -> Tensor:
         return self.task.discount(obs_tp1, self.gamma)
 
 
@@ -111,12 +116,12 @@ class RolloutCritic:
         self._policy = copy.deepcopy(parts.policy).requires_grad_(False)
 
     def __call__(self, obs: Tensor, action: Tensor) -> Tensor:
-        parts, dynamics = self._parts, self._parts.dynamics[TRUE]
+        parts, world = self._parts, self._parts.world(TRUE)
         value, weight = torch.zeros_like(obs[:, 0]), torch.ones_like(obs[:, 0])
         for noise in self._noise:
-            value = value + weight * parts.task.reward(obs, action)
-            obs = dynamics.step(obs, action, None)
-            weight = weight * parts.task.discount(obs, parts.gamma)
+            obs, reward, discount = world.step(obs, action, None)
+            value = value + weight * reward
+            weight = weight * discount
             action, log_prob = self._policy.sample(obs, noise)
             value = value - weight * parts.alpha * log_prob
         return (value + weight * lower_bound(parts.critic(obs, action)))[None]
@@ -131,7 +136,7 @@ def gradient(
 ) -> Float[Tensor, " parameters"]:
     """The ascent direction grad J_H, flat; H is the number of dynamics noises."""
     alpha = start.new_tensor(parts.alpha)
-    loop = ClosedLoop(parts.policy, critic, dynamics, parts.task.reward, parts.discount)
+    loop = ClosedLoop(parts.policy, critic, parts.world(dynamics))
     loss, _ = pathwise_loss(loop, start, noise, alpha)
     return -flat_gradient(loss, parts.policy)
 

@@ -121,7 +121,8 @@ def _measured(folder: Path) -> str:
     """The figures that measuring commands left in the run's directory, and the table of `model-error`."""
     names = ("jacobian_error.png", "open_loop_error.png", "gradient_error.png")
     files = [folder / FIGURES / name for name in names if (folder / FIGURES / name).is_file()]
-    return _model_table(folder / FIGURES / "model_error.csv") + "".join(map(_embedded, files))
+    tables = (folder / FIGURES / name for name in ("model_error.csv", "learned_reward.csv"))
+    return "".join(map(_model_table, tables)) + "".join(map(_embedded, files))
 
 
 def _model_table(file: Path) -> str:

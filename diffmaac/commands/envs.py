@@ -1,5 +1,7 @@
 """`diffmaac envs`."""
 
+import typer
+
 from diffmaac.commands.show import print_table
 from diffmaac.result import Table
 from diffmaac.tasks import get_task, task_names
@@ -16,3 +18,4 @@ def command() -> None:
         for t in tasks
     ]
     print_table(Table(header, cells))
+    typer.echo("Any Gymnasium environment is a task, too: env=Pendulum-v1, env=package:Name-v0. Its reward is learned.")

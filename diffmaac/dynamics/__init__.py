@@ -2,7 +2,9 @@
 
 from diffmaac.dynamics.base import AbstractDynamics as AbstractDynamics
 from diffmaac.dynamics.base import Noise as Noise
+from diffmaac.dynamics.base import Outcome as Outcome
 from diffmaac.dynamics.ensemble import GaussianEnsemble as GaussianEnsemble
+from diffmaac.dynamics.ensemble import Heads as Heads
 from diffmaac.dynamics.learned import LearnedDynamics as LearnedDynamics
 from diffmaac.dynamics.linear import LinearDynamics as LinearDynamics
 from diffmaac.dynamics.mixed import MixedDynamics as MixedDynamics

@@ -82,14 +82,58 @@ def _compare(name: str, ours: Tensor, exact: Tensor) -> JacobianError:
 def predictions(model: LearnedDynamics, obs: Tensor, action: Tensor, obs_tp1: Tensor) -> Predictions:
     """One-step error and calibration on real transitions: (batch, obs), (batch, action), (batch, obs)."""
     network = model.network
-    mean, log_var = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
-    mean = obs + network.y_mean + network.y_std * mean
-    spread = (network.y_std**2 * log_var.exp()).mean(0) + mean.var(0, correction=0)
-    error = mean.mean(0) - obs_tp1
+    mean, log_var, _ = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
+    size = obs.shape[-1]
+    mean = obs + network.y_mean[:size] + network.y_std[:size] * mean[..., :size]
+    spread = (network.y_std[:size] ** 2 * log_var[..., :size].exp()).mean(0) + mean.var(0, correction=0)
+    return _predictions(mean.mean(0) - obs_tp1, spread, (obs_tp1 - obs).std(0))
+
+
+def _predictions(error: Tensor, spread: Tensor, scale: Tensor) -> Predictions:
+    """From errors and predicted variances, both (batch, size); errors are told in units of `scale` (size)."""
     standard = error.abs() / spread.sqrt().clamp_min(TINY)
-    scale = (obs_tp1 - obs).std(0).clamp_min(TINY)
-    within = [(standard <= width).to(obs).mean(0) for width in (1.0, 2.0)]
-    return Predictions(error.square().mean(0).sqrt() / scale, *within)
+    within = [(standard <= width).to(error).mean(0) for width in (1.0, 2.0)]
+    return Predictions(error.square().mean(0).sqrt() / scale.clamp_min(TINY), *within)
+
+
+@torch.no_grad()
+def reward_predictions(
+    model: LearnedDynamics, obs: Tensor, action: Tensor, reward: Float[Tensor, " batch"]
+) -> Predictions | None:
+    """As `predictions`, of the learned reward (one entry), in standard deviations of the reward; None: not learned."""
+    network = model.network
+    if not network.heads.reward:
+        return None
+    mean, log_var, _ = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
+    mean = network.y_mean[-1] + network.y_std[-1] * mean[..., -1:]
+    spread = (network.y_std[-1] ** 2 * log_var[..., -1:].exp()).mean(0) + mean.var(0, correction=0)
+    return _predictions(mean.mean(0) - reward[:, None], spread, reward.std(0, keepdim=True))
+
+
+@dataclass(frozen=True)
+class EndError:
+    """How well the learned probability of termination fits held-out transitions.
+
+    `brier` is its mean squared error, mean (p - ended)^2; `base` that of always saying the share of terminations.
+    `predicted` is the mean probability, `ended` the share of transitions that did end: equal where it is calibrated.
+    """
+
+    brier: float
+    base: float
+    predicted: float
+    ended: float
+
+
+@torch.no_grad()
+def end_error(model: LearnedDynamics, obs: Tensor, action: Tensor, ended: Float[Tensor, " batch"]) -> EndError | None:
+    """None where terminations are not learned."""
+    repeated = [x.expand(model.members, -1, -1) for x in (obs, action)]
+    continues = model.outcome_members(repeated[0], repeated[1], None).continues_tp1
+    if continues is None:
+        return None
+    p, share = 1 - continues.mean(0), float(ended.mean())
+    brier = float((p - ended).square().mean())
+    return EndError(brier, share * (1 - share), float(p.mean()), share)
 
 
 @torch.no_grad()

@@ -1,4 +1,8 @@
-"""The interface of dynamics: transitions only, whoever computes them. Reward belongs to the task."""
+"""The interface of dynamics: transitions, whoever computes them. Reward belongs to the task.
+
+Where the task cannot say what a step earns, or when an episode ends, an ensemble learns it with the motion, and hands
+it out with the next state: see `Outcome`.
+"""
 
 import abc
 from typing import NamedTuple
@@ -15,6 +19,16 @@ class Noise(NamedTuple):
     gaussian: Float[Tensor, "batch obs"]
     most: int | None = None
     """How many samples a member moves at most. None: they are counted, which waits for the device."""
+
+
+class Outcome(NamedTuple):
+    """What a step of dynamics brings. None stands for what these dynamics did not learn: then the task has it."""
+
+    obs_tp1: Float[Tensor, "*batch obs"]
+    reward_t: Float[Tensor, "*batch"] | None = None
+    """The mean of the learned reward: a return is linear in it, so that its noise would add variance and no more."""
+    continues_tp1: Float[Tensor, "*batch"] | None = None
+    """The learned probability that the episode goes on after the step."""
 
 
 class AbstractDynamics(abc.ABC):
@@ -75,3 +89,18 @@ class AbstractDynamics(abc.ABC):
         gaussian: Float[Tensor, "members batch obs"] | None,
     ) -> Float[Tensor, "members batch obs"]:
         """The next observation, each member moving its own batch (STEVE). `gaussian=None` leaves the noise away."""
+
+    def outcome(
+        self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
+    ) -> Outcome:
+        """`step`, with what was learned beside it."""
+        return Outcome(self.step(obs, action, noise))
+
+    def outcome_members(
+        self,
+        obs: Float[Tensor, "members batch obs"],
+        action: Float[Tensor, "members batch action"],
+        gaussian: Float[Tensor, "members batch obs"] | None,
+    ) -> Outcome:
+        """`step_members`, with what was learned beside it."""
+        return Outcome(self.step_members(obs, action, gaussian))

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.dynamics.base import AbstractDynamics, Noise, Outcome
 from diffmaac.dynamics.ensemble import GaussianEnsemble
 from diffmaac.typed import assert_on_device
 
@@ -31,20 +31,26 @@ class LearnedDynamics(AbstractDynamics):
         device = generator.device
         first = torch.randint(self.members, (), generator=generator, device=device)
         member = (torch.randperm(batch, generator=generator, device=device) + first) % self.members
-        gaussian = torch.randn(batch, self.network.y_mean.shape[0], generator=generator, device=device)
+        gaussian = torch.randn(batch, self.network.obs_size, generator=generator, device=device)
         return Noise(member, gaussian.to(dtype), -(-batch // self.members))
 
     def step(
         self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
     ) -> Float[Tensor, "batch obs"]:
+        return self.outcome(obs, action, noise).obs_tp1
+
+    def outcome(
+        self, obs: Float[Tensor, "batch obs"], action: Float[Tensor, "batch action"], noise: Noise | None
+    ) -> Outcome:
         if noise is None:
             raise ValueError(
                 "learned dynamics are stochastic: pass the noise that sample_noise(batch, generator) draws."
             )
         gather, scatter = _group(noise.member, self.members, noise.most)
         x = torch.cat([obs, action], -1)[gather]
-        change = self.network.change(x, noise.gaussian[gather])
-        return obs + change.flatten(0, 1)[scatter]
+        change, reward, continues = self.network.predict(x, noise.gaussian[gather])
+        learned = (None if column is None else column.flatten(0, 1)[scatter] for column in (reward, continues))
+        return Outcome(obs + change.flatten(0, 1)[scatter], *learned)
 
     def infer_noise(
         self,
@@ -59,7 +65,11 @@ class LearnedDynamics(AbstractDynamics):
         return drawn._replace(gaussian=gaussian.flatten(0, 1)[scatter])
 
     def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None) -> Tensor:
-        return obs + self.network.change(torch.cat([obs, action], -1), gaussian)
+        return self.outcome_members(obs, action, gaussian).obs_tp1
+
+    def outcome_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None) -> Outcome:
+        change, reward, continues = self.network.predict(torch.cat([obs, action], -1), gaussian)
+        return Outcome(obs + change, reward, continues)
 
 
 def _group(member: Int[Tensor, " batch"], members: int, most: int | None) -> tuple[Tensor, Tensor]:

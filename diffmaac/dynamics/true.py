@@ -9,8 +9,9 @@ from diffmaac.system import AbstractSystem, LinearSystem, MujocoSystem
 def true_dynamics(system: AbstractSystem, gradient: str = "implicit") -> AbstractDynamics:
     """The closed form of a linear system; MuJoCo's physics, differentiated as `DifferentiablePhysics` says.
 
-    Raises TaskError where there is neither.
+    Raises TaskError where there is neither, or the observation does not tell the state.
     """
+    system = system.physics()
     if isinstance(system, LinearSystem):
         return LinearDynamics(system)
     if isinstance(system, MujocoSystem):

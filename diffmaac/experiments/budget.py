@@ -4,11 +4,13 @@ import heapq
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from diffmaac.errors import DiffmaacError, SettingError
 from diffmaac.experiments.plan import PlannedRun
+from diffmaac.task import Task
 from diffmaac.tasks import resolve_task
 from diffmaac.training.trainer import Trainer
 
@@ -87,7 +89,12 @@ def rehearsed(run: PlannedRun) -> float:
 
 
 def _rehearsed(run: PlannedRun) -> float:
-    task, settings = resolve_task(run.env, {**run.words, "steps": run.settings.data.random_steps + REHEARSED})
+    return seconds_a_step(run.env, run.words, run.settings.data.random_steps)
+
+
+def seconds_a_step(env: str | Task, words: Mapping[str, Any], random_steps: int) -> float:
+    """As `rehearsed`, of a run with these words. Raises DiffmaacError where it fails."""
+    task, settings = resolve_task(env, {**words, "steps": random_steps + REHEARSED})
     trainer, threads = Trainer(task, settings), torch.get_num_threads()
     torch.set_num_threads(1)
     try:

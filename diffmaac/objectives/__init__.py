@@ -16,9 +16,6 @@ from diffmaac.objectives.pathwise import (
     PathwiseNoise as PathwiseNoise,
 )
 from diffmaac.objectives.pathwise import (
-    clip_adjoint as clip_adjoint,
-)
-from diffmaac.objectives.pathwise import (
     pathwise_loss as pathwise_loss,
 )
 from diffmaac.objectives.pathwise import (
@@ -59,4 +56,13 @@ from diffmaac.objectives.td import (
 )
 from diffmaac.objectives.td import (
     temperature_loss as temperature_loss,
+)
+from diffmaac.objectives.world import (
+    Step as Step,
+)
+from diffmaac.objectives.world import (
+    World as World,
+)
+from diffmaac.objectives.world import (
+    clip_adjoint as clip_adjoint,
 )

@@ -1,6 +1,5 @@
-"""What objectives of a policy are made of: the closed loop of policy and dynamics, what it earns, the critics."""
+"""What objectives of a policy are made of: the closed loop of policy and world, and the critics."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,18 +8,20 @@ from torch import Tensor
 
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.nn import AbstractPolicy
-from diffmaac.types import QFunction, Reward
+from diffmaac.objectives.world import World
+from diffmaac.types import QFunction
 
 
 class ClosedLoop(NamedTuple):
-    """A policy that acts in `dynamics`, its reward, and the value of what comes after."""
+    """A policy that acts in a world, and the value of what comes after."""
 
     policy: AbstractPolicy
     critics: QFunction
-    dynamics: AbstractDynamics
-    reward: Reward
-    discount: Callable[[Tensor], Tensor]
-    """``discount(obs_tp1)``: gamma, or 0 where the episode has terminated."""
+    world: World
+
+    @property
+    def dynamics(self) -> AbstractDynamics:
+        return self.world.dynamics
 
 
 def lower_bound(q: Float[Tensor, "critics *batch"]) -> Float[Tensor, "*batch"]:

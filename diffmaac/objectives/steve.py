@@ -52,11 +52,12 @@ def steve_candidates(
         T_h = r_t + sum_{i=1..h} D_i (r(s_i, a_i) - alpha log pi(a_i|s_i))
                   + D_{h+1} (Q(s_{h+1}, a_{h+1}) - alpha log pi(a_{h+1}|s_{h+1}))
 
-    s_1 is the state that followed in the data, s_2... are the member's, and D_i is the product of discounts up to s_i.
+    s_1 is the state that followed in the data, s_2... are the member's, and D_i is the product of discounts up to s_i,
+    each of them gamma times the probability that the episode goes on (learned: by the same member, as are rewards).
     `loop.critics` are the target critics.
     """
-    policy, target_critics, dynamics, reward, discount = loop
-    members = dynamics.members
+    policy, target_critics, world = loop
+    members = world.dynamics.members
     obs = transition.obs_tp1.expand(members, -1, -1)
     value = transition.reward_t.expand(members, -1)
     weight = transition.discount_tp1.expand(members, -1)
@@ -70,9 +71,9 @@ def steve_candidates(
         if h == horizon:
             break
         action = action.expand(members, -1, -1)
-        value = value + weight * (reward(obs, action) - alpha * log_prob)
-        obs = dynamics.step_members(obs, action, noise.model[h])
-        weight = weight * discount(obs)
+        obs, reward, discount = world.step_members(obs, action, noise.model[h])
+        value = value + weight * (reward - alpha * log_prob)
+        weight = weight * discount
     return torch.stack(candidates)
 
 

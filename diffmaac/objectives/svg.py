@@ -9,7 +9,6 @@ from torch import Tensor
 from diffmaac.dynamics.base import Noise
 from diffmaac.nn import AbstractPolicy
 from diffmaac.objectives.loop import ClosedLoop, soft_value
-from diffmaac.objectives.pathwise import clip_adjoint
 from diffmaac.types import Transition
 
 
@@ -51,26 +50,25 @@ def svg_loss(
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The negative of SVG(1)'s objective with replay (arXiv 1510.09142, algorithm 2), in its soft form:
 
-        J = E[ w (r(s_t, a_t) - alpha log pi(a_t|s_t) + gamma V(f(s_t, a_t, xi))) ]
+        J = E[ w (r(s_t, a_t) - alpha log pi(a_t|s_t) + gamma c_t V(f(s_t, a_t, xi))) ]
         V(s) = min_i Q_i(s, a) - alpha log pi'(a|s),   a ~ pi'
 
     at replayed transitions: a_t is the replayed action as a function of the policy's parameters, with the policy's
-    noise inferred from it, xi the model's noise inferred from the state that followed, and w the importance weight of
-    the action. pi' is `frozen_policy`, the same policy without gradients: as in the paper, V is a function of the state
-    that does not move with the policy, so the gradient is that of one action and one model step. `pathwise_loss` with
-    H = 1 has the same value (w = 1) and differentiates the second action too. `adjoint_clip` is as it is there.
+    noise inferred from it, xi the model's noise inferred from the state that followed, c_t the probability that the
+    episode goes on, and w the importance weight of the action. pi' is `frozen_policy`, the same policy without
+    gradients: as in the paper, V is a function of the state that does not move with the policy, so the gradient is that
+    of one action and one model step. `pathwise_loss` with H = 1 has the same value (w = 1) and differentiates the
+    second action too. `adjoint_clip` is as it is there.
 
     Returns the loss and {"importance": the mean weight, 1 where the policy would have acted as was acted}.
     """
-    policy, critics, dynamics, reward, discount = loop
+    policy, critics, world = loop
     obs_t = transition.obs_t
     with torch.no_grad():
         eta = policy.infer_noise(obs_t, transition.action_t)
     action_t, log_prob_t = policy.sample(obs_t, eta)
     weight = importance_weights(log_prob_t.detach(), transition.log_prob_t, importance_clip)
-    obs_tp1 = dynamics.step(obs_t, action_t, noise.dynamics)
-    if adjoint_clip > 0:
-        obs_tp1 = clip_adjoint(obs_tp1, adjoint_clip)
+    obs_tp1, reward_t, discount_tp1 = world.step(obs_t, action_t, noise.dynamics, adjoint_clip)
     value_tp1, _ = soft_value(frozen_policy, critics, obs_tp1, noise.policy_tp1, alpha)
-    value_t = reward(obs_t, action_t) - alpha * log_prob_t + discount(obs_tp1) * value_tp1
+    value_t = reward_t - alpha * log_prob_t + discount_tp1 * value_tp1
     return -(weight * value_t).mean(), {"importance": weight.mean()}

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diffmaac.dynamics.base import AbstractDynamics, Noise
+from diffmaac.dynamics.base import Noise
 from diffmaac.errors import DivergenceError
-from diffmaac.objectives import ClosedLoop, lower_bound
+from diffmaac.objectives import ClosedLoop, Step, World, lower_bound
 from diffmaac.settings import PlanSettings
 
 REVISION = 2
@@ -24,11 +24,12 @@ class CrossEntropyPlanner:
     The first candidates are the stochastic policy's own rollouts through the dynamics; each later iteration draws
     Gaussian sequences around its elites (de Boer et al. 2005). A candidate's value is
 
-        sum_{t<T} gamma^t r(s_t, a_t) + gamma^T min_i Q_i(s_T, mode(s_T)),
+        sum_{t<T} W_t r_t + W_T min_i Q_i(s_T, mode(s_T)),    W_t = prod_{i<t} gamma c_i
 
-    through the dynamics' mean: without its Gaussian noise, and, of an ensemble, each step by one member, the same for
-    all candidates of a state and drawn anew for each iteration. A draw of the noise that all candidates shared would
-    be known to the plan, whose first action would answer to what is not going to happen.
+    with c_i the probability that the episode goes on after step i, through the dynamics' mean: without its Gaussian
+    noise, and, of an ensemble, each step by one member, the same for all candidates of a state and drawn anew for each
+    iteration. A draw of the noise that all candidates shared would be known to the plan, whose first action would
+    answer to what is not going to happen.
 
     The next call's first candidates contain the plan so far, moved on by one step. A candidate that diverges ranks
     last; `diverged` counts them since the start.
@@ -75,9 +76,9 @@ class CrossEntropyPlanner:
         total, weight = torch.zeros_like(state[:, 0]), torch.ones_like(state[:, 0])
         alive = torch.ones_like(total, dtype=torch.bool)
         for action, step_noise in zip(sequences.flatten(1, 2), noise, strict=True):
-            total = total + weight * self._loop.reward(state, action)
-            state, alive = self._advance(state, action, step_noise, alive)
-            weight = weight * self._loop.discount(state)
+            step, alive = self._advance(state, action, step_noise, alive)
+            total = total + weight * step.reward_t
+            state, weight = step.obs_tp1, weight * step.discount_tp1
         last = lower_bound(self._loop.critics(state, self._loop.policy.mode(state)))
         total = total + weight * last
         alive = alive & torch.isfinite(total)
@@ -94,16 +95,17 @@ class CrossEntropyPlanner:
             normal = self._normal((len(state), self._loop.policy.action_size))
             action = self._loop.policy.sample(state, normal)[0].clamp(-1.0, 1.0)
             actions.append(action.view(len(obs), s.candidates, -1))
-            state, alive = self._advance(state, action, step_noise, alive)
+            step, alive = self._advance(state, action, step_noise, alive)
+            state = step.obs_tp1
         return torch.stack(actions)
 
     def _advance(
         self, state: Tensor, action: Tensor, noise: Noise | None, alive: Bool[Tensor, " samples"]
-    ) -> tuple[Tensor, Bool[Tensor, " samples"]]:
-        """The next states and which are still alive; one that diverges stays where it was."""
-        after = _step_each(self._loop.dynamics, state, action, noise)
-        finite = torch.isfinite(after).all(1)
-        return torch.where(finite[:, None], after, state), alive & finite
+    ) -> tuple[Step, Bool[Tensor, " samples"]]:
+        """The step and which are still alive; one that diverges stays where it was."""
+        step = _step_each(self._loop.world, state, action, noise)
+        finite = torch.isfinite(step.obs_tp1).all(1)
+        return step._replace(obs_tp1=torch.where(finite[:, None], step.obs_tp1, state)), alive & finite
 
     def _members_drawn(self, batch: int) -> tuple[Noise | None, ...]:
         """For each step a member for each state, the same for all its candidates; no Gaussian noise."""
@@ -133,14 +135,16 @@ def _columns(noise: Noise, change: Callable[[Tensor], Tensor]) -> Noise:
     return Noise(change(noise.member), change(noise.gaussian))
 
 
-def _step_each(dynamics: AbstractDynamics, obs: Tensor, action: Tensor, noise: Noise | None) -> Tensor:
+def _step_each(world: World, obs: Tensor, action: Tensor, noise: Noise | None) -> Step:
     """One step of every sample; NaN for those that diverge, where `step` refuses the batch that they are in."""
     try:
-        return dynamics.step(obs, action, noise)
+        return world.step(obs, action, noise)
     except DivergenceError:
         if len(obs) == 1:
-            return torch.full_like(obs, torch.nan)
+            nothing = torch.full_like(obs[:, 0], torch.nan)
+            return Step(torch.full_like(obs, torch.nan), nothing, nothing)
     middle = len(obs) // 2
     halves = [slice(None, middle), slice(middle, None)]
     parts = [noise and _columns(noise, operator.itemgetter(half)) for half in halves]
-    return torch.cat([_step_each(dynamics, obs[h], action[h], n) for h, n in zip(halves, parts, strict=True)])
+    steps = [_step_each(world, obs[h], action[h], n) for h, n in zip(halves, parts, strict=True)]
+    return Step(*(torch.cat(column) for column in zip(*steps, strict=True)))

@@ -1,5 +1,6 @@
 """Where the parts of a run lie in its directory."""
 
+import re
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ LOCK = ".lock"
 
 def create_directory(run: RunSettings) -> Path:
     """Makes the directory of a new run. Raises SettingError where it exists or cannot be made."""
-    name = f"{run.env}-{run.algorithm}-{run.dynamics}-s{run.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{re.sub('[/:]', '_', run.env)}-{run.algorithm}-{run.dynamics}-s{run.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = Path(run.out) if run.out else Path("runs") / name
     try:
         path.mkdir(parents=True)

@@ -13,6 +13,7 @@ from diffmaac.settings.field import describe as describe
 from diffmaac.settings.field import setting as setting
 from diffmaac.settings.presets import BASIS as BASIS
 from diffmaac.settings.presets import Presets as Presets
+from diffmaac.settings.presets import presets_for as presets_for
 from diffmaac.settings.resolve import check_resumable as check_resumable
 from diffmaac.settings.resolve import remarks as remarks
 from diffmaac.settings.resolve import resolve as resolve

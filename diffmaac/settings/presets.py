@@ -27,3 +27,44 @@ BASIS = ("preset", "dynamics", "mixed_values", "algorithm")
 OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip", "policy_tau"})
 """What of "quick/true" makes a policy gradient through the truth affordable and tame, or follows from its few updates;
 for no other is it wanted."""
+
+FEW_OBSERVATIONS, FEW_ACTIONS = 8, 2
+"""At most so many, and a task counts as small."""
+
+
+def presets_for(obs_size: int, action_size: int) -> Presets:
+    """For a task of which only its sizes are known: those of small tasks, or of moving bodies.
+
+    Small networks and large steps learn few dimensions in minutes; a model of many is fitted soon and often.
+    """
+    if obs_size <= FEW_OBSERVATIONS and action_size <= FEW_ACTIONS:
+        return {
+            "paper": {"steps": 20_000, "random_steps": 1000},
+            "quick": {
+                "steps": 10_000,
+                "random_steps": 500,
+                "epoch_steps": 500,
+                "initial_alpha": 0.1,
+                "actor_lr": 1e-3,
+                "critic_lr": 1e-3,
+                "alpha_lr": 1e-3,
+                "tau": 0.01,
+                "hidden": [64, 64],
+                "model_hidden": [64, 64],
+                "model_every": 250,
+                "model_epochs": 40,
+                "imagined_states": 10_000,
+            },
+        }
+    return {
+        "paper": {"steps": 200_000},
+        "quick": {
+            "steps": 20_000,
+            "model_every": 250,
+            "model_epochs": 8,
+            "model_steps": 100,
+            "tau": 0.01,
+            "policy_tau": 0.001,
+        },
+        "quick/true": {"adjoint_clip": 1.0, "policy_tau": 1.0},
+    }

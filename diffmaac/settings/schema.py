@@ -41,7 +41,11 @@ _FIT = (*_MODEL, _NO_DERIVATIVE)
 class RunSettings:
     """What is run, and where."""
 
-    env: str = setting("pendulum", "task to train on (`diffmaac envs` lists them)", in_checkpoint=True)
+    env: str = setting(
+        "pendulum",
+        "task to train on (`diffmaac envs` lists them), or a Gymnasium id: Pendulum-v1",
+        in_checkpoint=True,
+    )
     dynamics: str = setting("learned", "what the gradient flows through", choices=DYNAMICS)
     mixed_values: str = setting(
         "true",

@@ -1,6 +1,6 @@
 """A trained policy, loaded from its run and ready to act."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from diffmaac import seeding
 from diffmaac.errors import CheckpointError, SettingError, unknown
+from diffmaac.foreign import GymnasiumSystem
 from diffmaac.nn import SquashedGaussianPolicy
 from diffmaac.runs import checkpoint
 from diffmaac.runs.layout import BEST, POLICIES
@@ -38,10 +39,41 @@ class Agent:
     policy: SquashedGaussianPolicy
     settings: Settings
     step: int
+    _generator: torch.Generator = field(
+        default_factory=lambda: seeding.torch_generator(0, "predict"), repr=False, compare=False
+    )
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, None]:
+        """As the models of stable-baselines3 have it: the action as the ENVIRONMENT takes it, and no state.
+
+        `observation` is one of the environment, or a batch of them, in its shape; the action is scaled to its bounds
+        and has its shape. `deterministic=False` draws from the policy. `state` and `episode_start` are of no use here.
+
+        Raises ValueError where the shape of `observation` is not the environment's.
+        """
+        system, obs = self.task.system, np.asarray(observation)
+        own = system.spaces[0].shape if isinstance(system, GymnasiumSystem) else (self.task.obs_size,)
+        batch = obs.shape[: obs.ndim - len(own)]
+        if obs.shape != (*batch, *own) or len(batch) > 1:
+            raise ValueError(f"observation has shape {obs.shape}; it must be {own}, or a batch of such.")
+        flat = torch.as_tensor(obs.reshape(*batch, -1), dtype=torch.float32)
+        if deterministic:
+            action = self.policy.mode(flat)
+        else:
+            noise = torch.randn(*batch, self.task.action_size, generator=self._generator)
+            action, _ = self.policy.sample(flat, noise)
+        return (system.scale.outward(action.numpy()) if isinstance(system, GymnasiumSystem) else action.numpy()), None
 
     @torch.no_grad()
     def act(self, obs: np.ndarray | torch.Tensor) -> np.ndarray:
-        """The action of the policy's mode: (*batch, obs) -> (*batch, action), in [-1, 1].
+        """The action of the policy's mode: (*batch, obs) -> (*batch, action), in [-1, 1] whatever the environment's.
 
         Raises ValueError where the last dimension of `obs` is not the task's observation size.
         """

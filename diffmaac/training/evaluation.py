@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffmaac import seeding
-from diffmaac.env import TaskEnv
+from diffmaac.env import AbstractTaskEnv
 from diffmaac.errors import SettingError
 from diffmaac.render import VideoWriter
 from diffmaac.runs.metrics import QUARTILES
@@ -124,7 +124,7 @@ def run_episodes(
 
 def _run(
     task: Task,
-    envs: list[TaskEnv],
+    envs: list[AbstractTaskEnv],
     act: Callable[[Tensor], Tensor],
     seed: int,
     device: torch.device | str,

@@ -65,14 +65,17 @@ class EnsembleFitter:
         action_t: Float[Tensor, "n action"],
         obs_tp1: Float[Tensor, "n obs"],
         generator: torch.Generator,
+        learned: tuple[Float[Tensor, " n"], Float[Tensor, " n"]] | None = None,
     ) -> FitReport:
         """Maximum likelihood on a bootstrap sample for each member, until the held-out error stops falling.
 
         The transitions stand in the order in which they were collected. Each member ends with the weights of its own
         best epoch; the bounds of the variance, which all share, end with the last. Raises DivergenceError after an
-        epoch in which the loss was not finite.
+        epoch in which the loss was not finite. `learned` are rewards, and 1 where the episode terminated, for the heads
+        that there are.
         """
-        s, x, y = self.settings, torch.cat([obs_t, action_t], -1), obs_tp1 - obs_t
+        s, x = self.settings, torch.cat([obs_t, action_t], -1)
+        y = obs_tp1 - obs_t if learned is None else self.network.columns(obs_t, obs_tp1, *learned)
         held_out = held_out_rows(len(x), s.validation).to(x.device)
         x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
         self.network.fit_normaliser(x_train, y_train)
@@ -153,9 +156,7 @@ class EnsembleFitter:
 
     @torch.no_grad()
     def _held_out_mse(self, x: Tensor, y: Tensor) -> Float[Tensor, " members"]:
-        mean, _ = self.network(x.expand(self.network.members, -1, -1))
-        target = (y - self.network.y_mean) / self.network.y_std
-        return (mean - target).square().mean((1, 2))
+        return self.network.squared_error(x.expand(self.network.members, -1, -1), y)
 
 
 def held_out_rows(count: int, share: float) -> Bool[Tensor, " count"]:

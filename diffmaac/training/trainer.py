@@ -13,7 +13,7 @@ import torch
 
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic, Metrics
-from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, LearnedDynamics, MixedDynamics, true_dynamics
+from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, Heads, LearnedDynamics, MixedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import jacobian_errors, summary
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
 from diffmaac.finite import FiniteFlags
@@ -110,6 +110,10 @@ class Trainer:
                 f" random_steps={random}. Train on. {advice}"
             )
         return self.model
+
+    def ended(self, transition: Transition) -> torch.Tensor:
+        """1 where the episode terminated after the transition, else 0: (batch). With gamma=0 nobody can tell: 0."""
+        return ((transition.discount_tp1 == 0) & (self.settings.agent.gamma > 0)).to(transition.reward_t)
 
     def held_out(self) -> Transition:
         """The real transitions on which no fit trains, in the order in which they were collected."""
@@ -250,7 +254,8 @@ class Trainer:
 
     def _use(self, recorder: AbstractRecorder | None) -> None:
         """Has what repeats recorded: updates, actions, imagination. What a graph cannot record runs as it is."""
-        static = self.dynamics is not None and self.dynamics.recordable and self.task.terminated is None
+        ends = self.task.terminated is not None or self.task.learns_end
+        static = self.dynamics is not None and self.dynamics.recordable and not ends
         self._learn = Graphed(self._learned, recorder if self.agent.recordable else None)
         self._act = Graphed(self._acted, recorder)
         self._roll = Graphed(self._rolled_out, recorder if static else None)
@@ -325,7 +330,8 @@ class Trainer:
 
     def _fit(self, fitter: EnsembleFitter) -> None:
         real = self.replay.all()
-        report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"])
+        learned = (real.reward_t, self.ended(real))
+        report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"], learned)
         self._means.add(
             {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
         )
@@ -429,7 +435,8 @@ def _make_dynamics(
     if settings.run.dynamics == "true":
         return None, true_dynamics(task.system)
     members, hidden = settings.model.members, settings.model.model_hidden
-    model = LearnedDynamics(GaussianEnsemble(task.obs_size, task.action_size, members, hidden, init))
+    heads = Heads(task.learns_reward, task.learns_end)
+    model = LearnedDynamics(GaussianEnsemble(task.obs_size, task.action_size, members, hidden, init, heads))
     if settings.run.dynamics == "learned":
         return model, model
     truth = true_dynamics(task.system)

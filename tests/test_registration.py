@@ -1,0 +1,61 @@
+"""Our tasks under Gymnasium's ids."""
+
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import diffmaac
+from diffmaac.registration import gymnasium_id
+from diffmaac.tasks import task_names
+
+IMPORT_SECONDS = 0.02
+"""Processor time that `import diffmaac` may take, the best of several: wall time is also that of others."""
+
+
+@pytest.mark.parametrize("name", task_names())
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m.*imum value is.*")  # observations are unbounded
+def test_every_task_is_an_environment_of_gymnasium(name: str):
+    env = gymnasium.make(gymnasium_id(name))
+    assert env.unwrapped.spec is not None and env.unwrapped.spec.id == gymnasium_id(name)
+    check_env(env.unwrapped, skip_render_check=True)
+    many = gymnasium.make_vec(gymnasium_id(name), num_envs=2)
+    obs, _ = many.reset(seed=0)
+    assert obs.shape == (2, diffmaac.get_task(name).obs_size)
+    many.step(many.action_space.sample())
+    many.close()
+
+
+def test_ids_are_in_camel_case():
+    assert gymnasium_id("half_cheetah") == "diffmaac/HalfCheetah-v0"
+    assert gymnasium_id("walker2d") == "diffmaac/Walker2d-v0"
+
+
+def test_options_are_the_tasks():
+    env = gymnasium.make("diffmaac/Pendulum-v0", episode_steps=2)
+    env.reset(seed=0)
+    assert [env.step(env.action_space.sample())[3] for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize("imports", ["diffmaac, gymnasium", "gymnasium, diffmaac"])
+def test_either_may_be_imported_first(imports: str):
+    program = f"import {imports}; gymnasium.make('diffmaac/HalfCheetah-v0'); import sys; print(sys.meta_path)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "diffmaac" not in done.stdout  # nothing of ours stays where modules are found
+
+
+def test_importing_is_quick_and_loads_neither():
+    program = "import time; t = time.process_time(); import diffmaac; print(time.process_time() - t);"
+    program += "import sys; assert not {'gymnasium', 'torch', 'importlib.metadata'} & set(sys.modules)"
+    times = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(5)]
+    assert min(times) < IMPORT_SECONDS, times
+
+
+def test_stable_baselines3_trains_on_one():
+    from stable_baselines3 import SAC
+
+    model = SAC("MlpPolicy", gymnasium.make("diffmaac/Pendulum-v0"), learning_starts=10, seed=0)
+    model.learn(20)
+    assert model.num_timesteps == 20
