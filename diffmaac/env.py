@@ -56,11 +56,6 @@ class AbstractTaskEnv(gymnasium.Env[np.ndarray, np.ndarray], abc.ABC):
         Raises DivergenceError for an action that is not finite.
         """
 
-    @property
-    @abc.abstractmethod
-    def steps(self) -> int:
-        """Of the present episode."""
-
     @abc.abstractmethod
     def render(self) -> np.ndarray | None:
         """The picture of the present state (height, width, 3), uint8; None without ``render_mode="rgb_array"``."""
@@ -148,10 +143,6 @@ class TaskEnv(AbstractTaskEnv):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-    @property
-    def steps(self) -> int:
-        return self._steps
 
     def snapshot(self) -> dict[str, Any]:
         return {

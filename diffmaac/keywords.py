@@ -163,9 +163,8 @@ class TrainKeywords(TypedDict, total=False):
     """most environment steps of a training episode; 0: as many as the task's [between 0 and 1,000,000,000]; default
     0"""
 
-    reset_upright: int
-    """most environment steps of a training episode whose body stands after reset_every steps; 0: they are all
-    [between 0 and 1,000,000,000]; default 0"""
+    fall_ends: bool
+    """a fall is the end of a training episode, after which nothing is earned; evaluations go on; default false"""
 
     data: Literal["mixed", "real"]
     """what critic and policy train on; default mixed"""

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from diffmaac.errors import SettingError, TaskError, unknown
-from diffmaac.settings import Presets, Settings, flatten, resolve, uses_dynamics
+from diffmaac.settings import Presets, Settings, resolve
 
 if TYPE_CHECKING:
     from diffmaac.task import Task
@@ -102,18 +102,8 @@ def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Se
     """
     task = get_task(env)
     settings = resolve(task.name, task.presets, words)
-    upright, every = settings.data.reset_upright, settings.data.reset_every
-    if upright and task.fallen is None:
+    if settings.data.fall_ends and task.fallen is None:
         raise SettingError(
-            f"reset_upright={upright}: task '{task.name}' does not say when its body lies (Task.fallen). Leave it out."
+            f"fall_ends=true: task '{task.name}' does not say when its body lies (Task.fallen). Leave it out."
         )
-    if upright and not 0 < every < upright:
-        raise SettingError(
-            f"reset_upright={upright} lets an episode go on after reset_every={every} steps: give reset_every between 1"
-            f" and {upright - 1}, or reset_upright=0."
-        )
-    if settings.run.dynamics != "learned" and uses_dynamics(flatten(settings)):
-        task.check_true()
-    if settings.report.log_model_error:
-        task.system.physics()
     return task, settings

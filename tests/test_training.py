@@ -69,35 +69,31 @@ def test_a_run_is_determined_by_its_seed(finished, tmp_path):
     assert numbers(tiny(tmp_path / "other", seed=1)) != numbers(finished)
 
 
-def test_an_episode_goes_on_as_long_as_the_body_stands(tmp_path):
-    """Bodies lie or stand for the whole of an episode, by where it starts: some end after 10 steps, some after 100."""
+def test_a_fall_ends_a_training_episode_and_what_is_earned(tmp_path):
+    """Everywhere in training: data, imagined data and the discount of the policy's objective; evaluations go on."""
 
-    def reset(rng):
-        return np.array([rng.choice([-1e3, 1e3])]), np.array([0.0])
+    def fallen(obs):
+        return obs[..., 1].abs() > 0.2
 
-    task = dataclasses.replace(get_task("double_integrator"), episode_steps=200, reset=reset)
-    task = dataclasses.replace(task, fallen=lambda obs: obs[..., 0] < 0)
-    words = {**TINY, "reset_every": 10, "reset_upright": 100, "random_steps": 1000, "steps": 1000}
-    trainer = prepare(task, words | {"out": str(tmp_path / "run")})
+    task = dataclasses.replace(get_task("double_integrator"), fallen=fallen)
+    task = dataclasses.replace(task, reset=lambda rng: (rng.normal(size=1), np.zeros(1)))
+    trainer = prepare(task, {**TINY, "fall_ends": True, "steps": 300, "out": str(tmp_path / "run")})
     trainer.train(progress=False)
-    data = trainer.replay.all()
-    last = (data.obs_tp1[:-1] != data.obs_t[1:]).any(-1).nonzero()[:, 0]
-    lengths, lying = np.diff(last, prepend=-1), np.asarray(data.obs_t[last, 0] < 0)
-    assert lying.any() and not lying.all()
-    np.testing.assert_array_equal(lengths, np.where(lying, 10, 100))
+    real, imagined = trainer.replay.all(), trainer.imagined.all()
+    for data in (real, imagined):
+        ended = fallen(data.obs_tp1)
+        assert ended.any() and not ended.all()
+        np.testing.assert_array_equal(data.discount_tp1 == 0, ended)
+    assert not fallen(real.obs_t).any()
+    states = torch.tensor([[0.0, 0.3], [0.0, 0.1]])
+    assert (trainer.agent.loop.world.discount(states) == 0).tolist() == [True, False]
+    steps = trainer.evaluate(2).falls.first
+    assert trainer.task is task and min(steps) < task.episode_steps
 
 
-@pytest.mark.parametrize(
-    ("env", "words", "message"),
-    [
-        ("pendulum", {"reset_every": 5, "reset_upright": 9}, "task 'pendulum' does not say when its body lies"),
-        ("hopper", {"reset_every": 9, "reset_upright": 9}, "give reset_every between 1 and 8"),
-        ("hopper", {"reset_every": 0, "reset_upright": 9}, "give reset_every between 1 and 8"),
-    ],
-)
-def test_an_episode_that_cannot_go_on_is_refused(env, words, message):
-    with pytest.raises(SettingError, match=message):
-        prepare(env, words)
+def test_a_task_that_knows_no_falls_cannot_end_by_them():
+    with pytest.raises(SettingError, match="fall_ends=true: task 'pendulum' does not say when its body lies"):
+        prepare("pendulum", {"fall_ends": True})
 
 
 def test_a_run_with_another_horizon_differs(finished, tmp_path):

@@ -81,10 +81,6 @@ class ForeignEnv(AbstractTaskEnv):
     def close(self) -> None:
         self._env.close()
 
-    @property
-    def steps(self) -> int:
-        return len(self._actions)
-
     def snapshot(self) -> dict[str, Any]:
         actions = np.array(self._actions).reshape(-1, self.system.action_size)
         generator = self.np_random.bit_generator.state

@@ -191,11 +191,8 @@ class DataSettings:
 
     random_steps: int = setting(5000, "environment steps of uniformly random actions at the start", 10, 10**9)
     reset_every: int = setting(0, "most environment steps of a training episode; 0: as many as the task's", 0, 10**9)
-    reset_upright: int = setting(
-        0,
-        "most environment steps of a training episode whose body stands after reset_every steps; 0: they are all",
-        0,
-        10**9,
+    fall_ends: bool = setting(
+        False, "a fall is the end of a training episode, after which nothing is earned; evaluations go on"
     )
     data: str = setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
     real_ratio: float = setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0, idle=(_REAL_DATA,))

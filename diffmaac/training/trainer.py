@@ -54,6 +54,7 @@ class Trainer:
 
     def __init__(self, task: Task, settings: Settings, recorder: AbstractRecorder | None = None):
         self.task, self.settings = task, settings
+        task = self._trained = practice(task) if settings.data.fall_ends else task
         self.folder = Path()
         self.step = self._saved_step = self._looked = 0
         seed, device = settings.run.seed, device_of(settings)
@@ -72,7 +73,7 @@ class Trainer:
         self._imagination = self.dynamics if data.data == "mixed" else None
         capacity = 1 if self._imagination is None else data.imagined_states * data.imagined_keep
         self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
-        episode_steps = min(task.episode_steps, data.reset_upright or data.reset_every or task.episode_steps)
+        episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
         self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
         self._carrier = Carrier(2 + task.obs_size, device)
         self._obs = self._on_device(self._env.reset(seed=seeding.integer_seed(seed, "environment"))[0])
@@ -254,7 +255,7 @@ class Trainer:
 
     def _use(self, recorder: AbstractRecorder | None) -> None:
         """Has what repeats recorded: updates, actions, imagination. What a graph cannot record runs as it is."""
-        ends = self.task.terminated is not None or self.task.learns_end
+        ends = self._trained.terminated is not None or self._trained.learns_end
         static = self.dynamics is not None and self.dynamics.recordable and not ends
         self._learn = Graphed(self._learned, recorder if self.agent.recordable else None)
         self._act = Graphed(self._acted, recorder)
@@ -297,19 +298,9 @@ class Trainer:
             raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
         reward_t, discount_tp1, next_obs = sent[:, 0], sent[:, 1], sent[:, 2:]
         self.replay.add(Transition(obs, action, reward_t, discount_tp1, next_obs, log_prob))
-        ended = terminated or truncated or self._gives_up(host[2:])
+        ended = terminated or truncated
         self._obs = self._on_device(self._env.reset()[0]) if ended else next_obs
         self.step += 1
-
-    def _gives_up(self, obs: torch.Tensor) -> bool:
-        """Whether a training episode ends before its last step, since the body lies after `reset_every` steps.
-
-        So a policy that stands sees what comes later, and of one that falls the data do not fill with lying bodies.
-        """
-        data, fallen = self.settings.data, self.task.fallen
-        if data.reset_upright == 0 or fallen is None or self._env.steps < data.reset_every:
-            return False
-        return bool(fallen(obs).any())
 
     def _explore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The next action (1, action), and its log density (1)."""
@@ -348,7 +339,7 @@ class Trainer:
         """Rollouts of the policy from `start`."""
         assert self._imagination is not None
         gamma, generator = self.settings.agent.gamma, self._generators["imagine"]
-        imagined = imagine(self.agent.policy, self._imagination, self.task, start, length, gamma, generator)
+        imagined = imagine(self.agent.policy, self._imagination, self._trained, start, length, gamma, generator)
         self._finite.note(IMAGINED, largest([imagined.obs_tp1])[0])
         return imagined
 
@@ -424,6 +415,18 @@ class Trainer:
         keep_if_best(self.folder, self.task, self.agent.evaluated_policy, self.step, evaluation)
         self.save()
         return row
+
+
+def practice(task: Task) -> Task:
+    """`task` as it is trained on where a fall ends an episode for good: nothing is earned after it.
+
+    What a body earns that lies is far less than the critics believe: it is seldom seen for long, and their error at the
+    states that end the data is that of all before them.
+    """
+    fallen, terminated = task.fallen, task.terminated
+    if fallen is None or terminated is None:
+        return dataclasses.replace(task, terminated=fallen)
+    return dataclasses.replace(task, terminated=lambda obs: fallen(obs) | terminated(obs))
 
 
 def _make_dynamics(
