@@ -252,7 +252,7 @@ def test_a_run_is_loaded_evaluated_measured_and_reported(learned: Path, tmp_path
     assert result.value.derivatives == [] and result.value.open_loop is None
     assert result.value.reward is not None and result.value.end is not None
     assert result.value.reward.error.shape == (1,) and 0 <= result.value.end.brier <= 1
-    assert "Learned reward: error" in "".join(result.notes) and "Brier" in "".join(result.notes)
+    assert "Learned reward: error" in "".join(result.notes) and "Learned termination" in "".join(result.notes)
     assert sorted(f.name for f in result.files) == ["imagined_return.csv", "learned_reward.csv"]
     assert ID in diffmaac.report(learned, out=str(tmp_path / "page.html")).value.read_text()
 

@@ -87,8 +87,8 @@ def test_a_fall_ends_a_training_episode_and_what_is_earned(tmp_path):
     assert not fallen(real.obs_t).any()
     states = torch.tensor([[0.0, 0.3], [0.0, 0.1]])
     assert (trainer.agent.loop.world.discount(states) == 0).tolist() == [True, False]
-    steps = trainer.evaluate(2).falls.first
-    assert trainer.task is task and min(steps) < task.episode_steps
+    falls = trainer.evaluate(2).falls
+    assert trainer.task is task and falls is not None and min(falls.first) < task.episode_steps
 
 
 def test_a_task_that_knows_no_falls_cannot_end_by_them():

@@ -18,6 +18,8 @@ from diffmaac.typed import matrix_norm
 
 ENSEMBLE = "ensemble"
 TINY = 1e-12
+ROUNDING = 1e-6
+"""Of a float32, relative: the change of an observation that varies by less is constant."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class JacobianError:
 class Predictions:
     """One step of the ensemble on held-out transitions, an entry for each observation.
 
-    `error`: root mean square of mean prediction - truth, in standard deviations of the change that is predicted.
+    `error`: root mean square of mean prediction - truth, in standard deviations of the change that is predicted, or, of
+    an observation whose change is constant, in the rounding of the observation.
     `within_1`, `within_2`: share of truths within one and two standard deviations of the ensemble's own (variance of
     its mixture); 0.68 and 0.95 if it were Gaussian and calibrated.
     """
@@ -86,7 +89,8 @@ def predictions(model: LearnedDynamics, obs: Tensor, action: Tensor, obs_tp1: Te
     size = obs.shape[-1]
     mean = obs + network.y_mean[:size] + network.y_std[:size] * mean[..., :size]
     spread = (network.y_std[:size] ** 2 * log_var[..., :size].exp()).mean(0) + mean.var(0, correction=0)
-    return _predictions(mean.mean(0) - obs_tp1, spread, (obs_tp1 - obs).std(0))
+    scale = torch.maximum((obs_tp1 - obs).std(0), ROUNDING * obs_tp1.abs().amax(0))
+    return _predictions(mean.mean(0) - obs_tp1, spread, scale)
 
 
 def _predictions(error: Tensor, spread: Tensor, scale: Tensor) -> Predictions:
