@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from diffmaac.errors import SettingError, TaskError, unknown
-from diffmaac.settings import Presets, Settings, resolve
+from diffmaac.settings import Presets, Settings, flatten, resolve, uses_dynamics
 
 if TYPE_CHECKING:
     from diffmaac.task import Task
@@ -106,4 +106,8 @@ def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Se
         raise SettingError(
             f"fall_ends=true: task '{task.name}' does not say when its body lies (Task.fallen). Leave it out."
         )
+    if settings.run.dynamics != "learned" and uses_dynamics(flatten(settings)):
+        task.check_true()
+    if settings.report.log_model_error:
+        task.system.physics()
     return task, settings
