@@ -106,6 +106,16 @@ def test_no_states_have_no_gradient() -> None:
     assert [x.shape for x in gradients] == [x.shape for x in inputs]
 
 
+def test_of_a_control_at_its_bound_the_gradient_is_the_mean_of_both_sides() -> None:
+    """As central differences have it; beyond it there is none."""
+    model = mujoco.MjModel.from_xml_string(leg(driven("motor", 'ctrlrange="-.5 .5"')))
+    qpos, qvel, act, _ = moving_states(model, 5)
+    ctrl = np.repeat([[-0.6], [-0.5], [0.0], [0.5], [0.6]], model.nu, axis=1)
+    qpos, qvel = (np.repeat(x[:1], 5, axis=0) for x in (qpos, qvel))
+    gradients = EngineDifferentiation(model, 1, 1).pull_back(qpos, qvel, act, ctrl, qpos, np.ones_like(qvel), act)[3]
+    np.testing.assert_allclose(gradients / gradients[2], np.repeat([[0], [0.5], [1], [0.5], [0]], model.nu, axis=1))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_in_torch_it_agrees_with_finite_differences(dtype: torch.dtype) -> None:
     model = load(ASSORTMENT, "Euler")

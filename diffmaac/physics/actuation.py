@@ -100,7 +100,7 @@ class ActuatorsApart:
 
 class MotorsApart:
     """Slopes of n states where each actuator has one control, a fixed gain and no activation: its force rises with its
-    control by the gain, unless control, force or joint are beyond their bounds."""
+    control by the gain, unless control, force or joint are at their bounds."""
 
     def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
         self._model, self._ctrl = model, ctrl
@@ -115,10 +115,16 @@ class MotorsApart:
     def slopes(self) -> ActuationSlopes:
         """Of all rows recorded."""
         model, out = self._model, ActuationSlopes.zeros(len(self._ctrl), self._model)
-        clamped = not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)
-        free = _within(self._forces, model.actuator_forcelimited, model.actuator_forcerange)
-        if clamped:
-            free &= _within(self._ctrl, model.actuator_ctrllimited, model.actuator_ctrlrange)
+        low, high = model.actuator_forcerange.T
+        # A force that is bounded is at its bound.
+        free = np.where(model.actuator_forcelimited, (low < self._forces) & (self._forces < high), 1.0)
+        if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
+            low, high = model.actuator_ctrlrange.T
+            # Of a control at its bound the mean of both sides, as central differences have it.
+            inside = ((low < self._ctrl) * 1.0 + (low <= self._ctrl)) * (
+                (self._ctrl < high) * 1.0 + (self._ctrl <= high)
+            )
+            free *= np.where(model.actuator_ctrllimited, inside / 4, 1.0)
         out.force_ctrl[:] = self._moments.free() * (model.actuator_gainprm[:, 0] * free)[..., None]
         return out
 
@@ -179,11 +185,6 @@ class ActuatorsTogether:
         mujoco.mj_inverseSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
         mujoco.mj_fwdActuation(self._model, data)
         return data.act_dot
-
-
-def _within(values: Float[np.ndarray, "n nu"], limited: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Whether each lies within its bounds or at them, if it is limited, (n, nu)."""
-    return ~limited.astype(bool) | ((bounds[:, 0] <= values) & (values <= bounds[:, 1]))
 
 
 def is_implicit(model: mujoco.MjModel) -> bool:

@@ -80,6 +80,8 @@ ACTUATORS = {
     "general integrator": 'dyntype="integrator" gainprm="2" actearly="true" actlimited="true" actrange="-1 1"',
     "motor armature": 'armature="1" damping=".5"',
     "motor gear": 'gear="3" ctrlrange="-.5 .5" forcerange="-1 1"',
+    "motor force": 'forcerange="-.3 .3"',
+    "position force": 'kp="5" kv=".5" forcerange="-.3 .3"',
     "pid": 'kp="5" kv="1" ki="2"',
 }
 PAIRS = {
