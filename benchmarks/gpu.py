@@ -1,7 +1,7 @@
 """What a GPU does: its tests, updates, physics, and a training at the paper's settings, in the minutes there are.
 
     python benchmarks/gpu.py [minutes=14] [out=runs/gpu]        a second call goes on with the training of the first
-    python benchmarks/gpu.py device=cpu quick=true out=/tmp/gpu     does the script run? A minute or two, tiny sizes
+    python benchmarks/gpu.py device=cpu quick=true out=FOLDER   does the script run? A minute or two, tiny sizes
 
 In this order, each part in a process of its own that is ended after its share of the minutes (what is left goes to the
 next), each row written as soon as it is there, so that four minutes are worth having:
