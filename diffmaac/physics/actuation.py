@@ -121,10 +121,9 @@ class MotorsApart:
         if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
             low, high = model.actuator_ctrlrange.T
             # Of a control at its bound the mean of both sides, as central differences have it.
-            inside = ((low < self._ctrl) * 1.0 + (low <= self._ctrl)) * (
-                (self._ctrl < high) * 1.0 + (self._ctrl <= high)
-            )
-            free *= np.where(model.actuator_ctrllimited, inside / 4, 1.0)
+            bound = (self._ctrl == low) | (self._ctrl == high)
+            inside = (low < self._ctrl) & (self._ctrl < high)
+            free *= np.where(model.actuator_ctrllimited, inside + 0.5 * bound, 1.0)
         out.force_ctrl[:] = self._moments.free() * (model.actuator_gainprm[:, 0] * free)[..., None]
         return out
 

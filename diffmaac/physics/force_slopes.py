@@ -1,6 +1,7 @@
 """How the inverse dynamics depends on acceleration and velocity, in closed form where it has one."""
 
 import copy
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -21,6 +22,13 @@ active or inactive."""
 MANY_DOFS = 20
 
 
+class Slopes(NamedTuple):
+    """``[s, i, j]``: of r_j with respect to acceleration or velocity i at state s; None: not known in closed form."""
+
+    qacc: Float[np.ndarray, "n nv nv"]
+    qvel: Float[np.ndarray, "n nv nv"] | None
+
+
 class ForceSlopes:
     """The derivatives of r with respect to acceleration and velocity at n states, recorded one state after the other.
 
@@ -39,14 +47,14 @@ class ForceSlopes:
         self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
         self._sparse = mujoco.mj_isSparse(model)
         self.know_velocity = has_velocity_slopes(model)
-        self._twin = _implicit_twin(model)
+        self._twin = _implicit_twin(model) if self.know_velocity else None
         self._mass_places = _places(model.M_rownnz, model.M_colind)
         self._smooth_places = _places(model.D_rownnz, model.D_colind)
         self.begin(0)
 
     def begin(self, n: int) -> None:
         """Forgets what is recorded, and makes room for n states."""
-        self._rows = Rows(n, self._model.nv)
+        self._rows = ConstraintRows(n, self._model.nv)
         self._mass, self._smooth = np.zeros((n, self._model.nC)), np.zeros((n, self._model.nD))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
@@ -59,15 +67,24 @@ class ForceSlopes:
             if self._elliptic and CONE in states:
                 self._weigh_cones(data, jacobian, weighted)
             self._rows.append(row, jacobian, weighted, data.efc_KBIP[:, 1].copy())
-        if self.know_velocity:
+        if self._twin is not None:
             mujoco.mj_inverseSkip(self._twin, data, VELOCITY, 1)
             self._smooth[row] = data.qDeriv
 
-    def of_acceleration(self) -> Float[np.ndarray, "n nv nv"]:
-        """``[s, i, j]``: of r_j with respect to acceleration i at state s."""
-        model, mass = self._model, self._dense_mass()
-        jacobians, weighted, _ = self._rows.padded()
-        inertia = mass + jacobians.mT @ weighted
+    def derivatives(self) -> Slopes:
+        """Of all states recorded."""
+        jacobians, weighted, rates = self._rows.padded()
+        qacc = self._through_integrator(self._dense_mass(), jacobians.mT @ weighted)
+        if self._twin is None:
+            return Slopes(qacc, None)
+        qvel = (jacobians * rates[..., None]).mT @ weighted
+        to, of = self._smooth_places
+        qvel[:, of, to] -= self._smooth
+        return Slopes(qacc, qvel)
+
+    def _through_integrator(self, mass: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
+        """From M and J' H J the derivative with respect to the acceleration that the integrator has."""
+        model, inertia = self._model, mass + stiffness
         damping = model.opt.timestep * model.dof_damping
         undamped = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP) & model.opt.disableflags
         continuous = not model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_INVDISCRETE)
@@ -75,14 +92,6 @@ class ForceSlopes:
             return inertia
         # Of the transposed product, M and M + J' H J being symmetric: (1 + h B M^-1) (M + J' H J).
         return inertia + damping[:, None] * np.linalg.solve(mass, inertia)
-
-    def of_velocity(self) -> Float[np.ndarray, "n nv nv"]:
-        """``[s, i, j]``: of r_j with respect to velocity i at state s, where `know_velocity` holds."""
-        jacobians, weighted, rates = self._rows.padded()
-        slopes = (jacobians * rates[..., None]).mT @ weighted
-        to, of = self._smooth_places
-        slopes[:, of, to] -= self._smooth
-        return slopes
 
     def _dense_mass(self) -> np.ndarray:
         mass = np.zeros((len(self._mass), self._model.nv, self._model.nv))
@@ -132,19 +141,15 @@ class SlopesByDifferences:
             self._difference(data, -self._step, self._below[row])
         self._difference(data, self._step, self._above[row])
 
-    def of_acceleration(self) -> Float[np.ndarray, "n nv nv"]:
-        """``[s, i, j]``: of r_j with respect to acceleration i at state s."""
-        return (self._above + self._below) / 2 if self._elliptic else self._above
-
-    def of_velocity(self) -> Float[np.ndarray, "n nv nv"]:
-        """That is not known here."""
-        raise NotImplementedError
+    def derivatives(self) -> Slopes:
+        """Of all states recorded."""
+        return Slopes((self._above + self._below) / 2 if self._elliptic else self._above, None)
 
     def _difference(self, data: mujoco.MjData, step: float, out: np.ndarray) -> None:
         mujoco.mjd_inverseFD(self._model, data, step, True, None, None, out, None, None, None, None)
 
 
-class Rows:
+class ConstraintRows:
     """Constraint rows of n states, a different number in each: J, H J and b."""
 
     def __init__(self, n: int, nv: int):

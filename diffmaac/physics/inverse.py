@@ -126,9 +126,9 @@ class InverseDynamics:
         scale = np.abs(forces).max(axis=(0, 2))
         below[~bends] = above[~bends]
         qpos = self._without_switches(above, below, scale, states, accelerations) if bends.any() else above
-        qvel = slopes.of_velocity() if slopes.know_velocity else qvel
+        qacc, known = slopes.derivatives()
         residual = forces[0] - forces[1]
-        return Linearization(qpos, qvel, slopes.of_acceleration(), actuators.slopes(), residual, scale)
+        return Linearization(qpos, qvel if known is None else known, qacc, actuators.slopes(), residual, scale)
 
     def _without_switches(
         self,
