@@ -84,13 +84,20 @@ def _compare(name: str, ours: Tensor, exact: Tensor) -> JacobianError:
 @torch.no_grad()
 def predictions(model: LearnedDynamics, obs: Tensor, action: Tensor, obs_tp1: Tensor) -> Predictions:
     """One-step error and calibration on real transitions: (batch, obs), (batch, action), (batch, obs)."""
+    mean, spread = _moments(model, obs, action, slice(obs.shape[-1]), obs)
+    scale = torch.maximum((obs_tp1 - obs).std(0), ROUNDING * obs_tp1.abs().amax(0))
+    return _predictions(mean - obs_tp1, spread, scale)
+
+
+def _moments(
+    model: LearnedDynamics, obs: Tensor, action: Tensor, columns: slice, offset: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the ensemble's mixture, of `offset` + those columns of its data: (batch, columns) each."""
     network = model.network
     mean, log_var, _ = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
-    size = obs.shape[-1]
-    mean = obs + network.y_mean[:size] + network.y_std[:size] * mean[..., :size]
-    spread = (network.y_std[:size] ** 2 * log_var[..., :size].exp()).mean(0) + mean.var(0, correction=0)
-    scale = torch.maximum((obs_tp1 - obs).std(0), ROUNDING * obs_tp1.abs().amax(0))
-    return _predictions(mean.mean(0) - obs_tp1, spread, scale)
+    mean = offset + network.y_mean[columns] + network.y_std[columns] * mean[..., columns]
+    spread = (network.y_std[columns] ** 2 * log_var[..., columns].exp()).mean(0) + mean.var(0, correction=0)
+    return mean.mean(0), spread
 
 
 def _predictions(error: Tensor, spread: Tensor, scale: Tensor) -> Predictions:
@@ -105,13 +112,10 @@ def reward_predictions(
     model: LearnedDynamics, obs: Tensor, action: Tensor, reward: Float[Tensor, " batch"]
 ) -> Predictions | None:
     """As `predictions`, of the learned reward (one entry), in standard deviations of the reward; None: not learned."""
-    network = model.network
-    if not network.heads.reward:
+    if not model.network.heads.reward:
         return None
-    mean, log_var, _ = network(torch.cat([obs, action], -1).expand(model.members, -1, -1))
-    mean = network.y_mean[-1] + network.y_std[-1] * mean[..., -1:]
-    spread = (network.y_std[-1] ** 2 * log_var[..., -1:].exp()).mean(0) + mean.var(0, correction=0)
-    return _predictions(mean.mean(0) - reward[:, None], spread, reward.std(0, keepdim=True))
+    mean, spread = _moments(model, obs, action, slice(-1, None), 0.0)
+    return _predictions(mean - reward[:, None], spread, reward.std(0, keepdim=True))
 
 
 @dataclass(frozen=True)
