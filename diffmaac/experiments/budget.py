@@ -83,13 +83,9 @@ def rehearsed(run: PlannedRun) -> float:
     0 where that fails: the run will say why, and soon.
     """
     try:
-        return _rehearsed(run)
+        return seconds_a_step(run.env, run.words, run.settings.data.random_steps)
     except DiffmaacError:
         return 0.0
-
-
-def _rehearsed(run: PlannedRun) -> float:
-    return seconds_a_step(run.env, run.words, run.settings.data.random_steps)
 
 
 def seconds_a_step(env: str | Task, words: Mapping[str, Any], random_steps: int) -> float:

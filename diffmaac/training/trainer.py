@@ -424,7 +424,9 @@ def practice(task: Task) -> Task:
     states that end the data is that of all before them.
     """
     fallen, terminated = task.fallen, task.terminated
-    if fallen is None or terminated is None:
+    if fallen is None:
+        return task
+    if terminated is None:
         return dataclasses.replace(task, terminated=fallen)
     return dataclasses.replace(task, terminated=lambda obs: fallen(obs) | terminated(obs))
 
