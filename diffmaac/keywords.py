@@ -75,6 +75,9 @@ class TrainKeywords(TypedDict, total=False):
     critics: int
     """critics; of more than two, pairs take the minimum and are averaged [between 1 and 100]; default 2"""
 
+    layer_norm: bool
+    """normalise the layers of the critics; default false"""
+
     entropy: bool
     """reward the policy's entropy; false: temperature 0; default true"""
 
@@ -164,7 +167,11 @@ class TrainKeywords(TypedDict, total=False):
     0"""
 
     fall_ends: bool
-    """a fall is the end of a training episode, after which nothing is earned; evaluations go on; default false"""
+    """a fall is the end of a training episode; evaluations go on; default false"""
+
+    fall_reward: float
+    """reward of each step that would follow the fall, for ever: a fall is worth fall_reward / (1 - gamma); default
+    0.0"""
 
     data: Literal["mixed", "real"]
     """what critic and policy train on; default mixed"""

@@ -105,6 +105,12 @@ class Task:
             raise TaskError(f"task '{self.name}' has no reward of state and action in torch. Give it reward=.")
         return self.reward
 
+    def earned(self, obs_t: Tensor, action_t: Tensor, obs_tp1: Tensor) -> Tensor:
+        """The reward of a step, (*batch), given in torch. Raises TaskError where it is the environment's."""
+        if self.transition_reward is not None:
+            return self.transition_reward(obs_t, action_t, obs_tp1)
+        return self.start_reward(obs_t, action_t)
+
     @property
     def obs_size(self) -> int:
         return self.system.obs_size
@@ -164,7 +170,7 @@ class Task:
         obs = torch.from_numpy(rng.normal(size=(16, self.obs_size)))
         action = torch.from_numpy(rng.uniform(-1, 1, (16, self.action_size)))
         with torch.no_grad():
-            rewards = np.zeros(0) if self.learns_reward else self._earned(obs, action, obs.flip(0)).double().numpy()
+            rewards = np.zeros(0) if self.learns_reward else self.earned(obs, action, obs.flip(0)).double().numpy()
             ended = self.discount(obs, 1.0).numpy()
         # Six digits: rewards may differ in the last ones from machine to machine.
         numbers = [f"{x:.5e}" for array in (*self.system.constants(), rewards, ended) for x in np.ravel(array)]
@@ -193,7 +199,7 @@ class Task:
             if self.fallen is not None:
                 self._check_map("fallen", self.fallen, {"obs": tensors["obs"]}, torch.bool)
         if not self.learns_reward:
-            reward = self._earned(obs, action, obs)
+            reward = self.earned(obs, action, obs)
             if not torch.isfinite(reward).all():
                 raise TaskError(f"task '{self.name}': the reward of a start state is not finite: {reward.tolist()}.")
             self._warn_without_gradient(obs, action)
@@ -202,12 +208,6 @@ class Task:
             env = self.make_env()
             check_given(self.name, env, self.transition_reward, self.terminated, never)
             env.close()
-
-    def _earned(self, obs_t: Tensor, action_t: Tensor, obs_tp1: Tensor) -> Tensor:
-        """The reward that is given in torch."""
-        if self.transition_reward is not None:
-            return self.transition_reward(obs_t, action_t, obs_tp1)
-        return self.start_reward(obs_t, action_t)
 
     def _starts(self, rng: np.random.Generator) -> Tensor:
         """Four observations at the start of an episode (4, obs). Raises TaskError where the task has no such."""
@@ -235,7 +235,7 @@ class Task:
         """A policy that climbs the reward's own gradient would learn nothing from it."""
         obs, action = (x.detach().clone().requires_grad_() for x in (obs, action))
         with torch.enable_grad():
-            reward = self._earned(obs, action, obs)
+            reward = self.earned(obs, action, obs)
         gradients = torch.autograd.grad(reward.sum(), (obs, action), allow_unused=True) if reward.requires_grad else ()
         if all(gradient is None for gradient in gradients):
             _LOGGER.warning(

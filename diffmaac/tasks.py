@@ -106,6 +106,14 @@ def resolve_task(env: "str | Task", words: Mapping[str, Any]) -> "tuple[Task, Se
         raise SettingError(
             f"fall_ends=true: task '{task.name}' does not say when its body lies (Task.fallen). Leave it out."
         )
+    if settings.data.fall_reward and task.learns_reward:
+        raise SettingError(
+            f"fall_reward: the reward of task '{task.name}' is learned, and so is that of a fall. Leave it out."
+        )
+    if settings.data.fall_reward and settings.agent.gamma == 1:
+        raise SettingError(
+            "fall_reward with gamma=1: the sum of the rewards after a fall has no limit. Give gamma < 1."
+        )
     if settings.run.dynamics != "learned" and uses_dynamics(flatten(settings)):
         task.check_true()
     if settings.report.log_model_error:

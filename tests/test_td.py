@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from diffmaac.nn import Critics
 from diffmaac.objectives import critic_loss, lower_bound, soft_td_target, temperature_loss
 
 
@@ -32,3 +33,16 @@ def test_lower_bound_is_the_minimum_of_pairs():
     assert lower_bound(q[:1]).tolist() == [1, 4]
     assert torch.equal(lower_bound(q[:2]), q[:2].amin(0))
     assert lower_bound(q[:3]).tolist() == [3, 1.5] and lower_bound(q).tolist() == [3, 1.5]
+
+
+def test_normalised_layers_do_not_know_the_scale_of_their_weights():
+    """Layer normalisation divides by it; without, a value of ten times the weights is ten times as large."""
+    obs, action = torch.randn(64, 3), torch.randn(64, 2)
+    for layer_norm in (True, False):
+        critics = Critics(3, 2, [32, 32], torch.Generator().manual_seed(0), layer_norm=layer_norm)
+        before = critics(obs, action)
+        with torch.no_grad():
+            for name, parameter in critics.named_parameters():
+                if not name.endswith(".2"):  # the last layer is not followed by a normalisation
+                    parameter.mul_(10)
+        assert torch.allclose(critics(obs, action), before, rtol=1e-3, atol=1e-4) == layer_norm

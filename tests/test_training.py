@@ -91,6 +91,32 @@ def test_a_fall_ends_a_training_episode_and_what_is_earned(tmp_path):
     assert trainer.task is task and falls is not None and min(falls.first) < task.episode_steps
 
 
+def test_a_fall_is_worth_the_sum_of_what_follows_it(tmp_path):
+    """r + gamma c / (1 - gamma), in real and in imagined data; evaluations earn the task's own reward."""
+
+    def fallen(obs):
+        return obs[..., 1].abs() > 0.2
+
+    task = dataclasses.replace(get_task("double_integrator"), fallen=fallen)
+    task = dataclasses.replace(task, reset=lambda rng: (rng.normal(size=1), np.zeros(1)))
+    words = {**TINY, "fall_ends": True, "fall_reward": -2.0, "gamma": 0.9, "steps": 300, "out": str(tmp_path / "run")}
+    trainer = prepare(task, words)
+    trainer.train(progress=False)
+    for data in (trainer.replay.all(), trainer.imagined.all()):
+        falls = fallen(data.obs_tp1)
+        assert falls.any() and not falls.all()
+        expected = task.start_reward(data.obs_t, data.action_t) - 2.0 * 0.9 / (1 - 0.9) * falls
+        torch.testing.assert_close(data.reward_t, expected)
+        np.testing.assert_array_equal(data.discount_tp1 == 0, falls)
+    assert min(trainer.evaluate(2).returns) > -2 * task.episode_steps
+
+
+def test_what_follows_a_fall_has_a_value():
+    task = dataclasses.replace(get_task("double_integrator"), fallen=lambda obs: obs[..., 1] > 1)
+    with pytest.raises(SettingError, match="fall_reward with gamma=1: the sum"):
+        prepare(task, {"fall_ends": True, "fall_reward": -1.0, "gamma": 1.0})
+
+
 def test_a_task_that_knows_no_falls_cannot_end_by_them():
     with pytest.raises(SettingError, match="fall_ends=true: task 'pendulum' does not say when its body lies"):
         prepare("pendulum", {"fall_ends": True})

@@ -68,7 +68,8 @@ class ActorCritic:
             raise ValueError("actor_objective='svg' needs dynamics, got None.")
         self.task, self.settings, self.dynamics, self._noise = task, settings, dynamics, noise
         self.policy = SquashedGaussianPolicy(task.obs_size, task.action_size, settings.hidden, init)
-        self.critics = Critics(task.obs_size, task.action_size, settings.hidden, init, settings.critics)
+        sizes = task.obs_size, task.action_size
+        self.critics = Critics(*sizes, settings.hidden, init, settings.critics, settings.layer_norm)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_alpha = torch.full((), math.log(settings.initial_alpha), device=init.device, requires_grad=True)
         self._frozen_policy = frozen(self.policy)

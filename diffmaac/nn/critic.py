@@ -16,11 +16,17 @@ class Critics(nn.Module):
     """
 
     def __init__(
-        self, obs_size: int, action_size: int, hidden: Sequence[int], generator: torch.Generator, members: int = 2
+        self,
+        obs_size: int,
+        action_size: int,
+        hidden: Sequence[int],
+        generator: torch.Generator,
+        members: int = 2,
+        layer_norm: bool = False,
     ):
         super().__init__()
         sizes = [obs_size + action_size, *hidden, 1]
-        self.nets = nn.ModuleList(MLP(sizes, torch.relu_, generator) for _ in range(members))
+        self.nets = nn.ModuleList(MLP(sizes, torch.relu_, generator, layer_norm) for _ in range(members))
 
     def forward(
         self, obs: Float[Tensor, "*batch obs"], action: Float[Tensor, "*batch action"]

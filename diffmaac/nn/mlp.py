@@ -18,11 +18,20 @@ def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> n
 
 
 class MLP(nn.Module):
-    """``sizes[0] -> ... -> sizes[-1]`` with `activation` between the layers: (*batch, in) -> (*batch, out)."""
+    """``sizes[0] -> ... -> sizes[-1]`` with `activation` between the layers: (*batch, in) -> (*batch, out).
 
-    def __init__(self, sizes: Sequence[int], activation: Callable[[Tensor], Tensor], generator: torch.Generator):
+    With `layer_norm` the input of each activation is normalised over its features (Ba et al. 2016), without a gain.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+        layer_norm: bool = False,
+    ):
         super().__init__()
-        self.activation = activation
+        self.activation, self.layer_norm = activation, layer_norm
         pairs = list(itertools.pairwise(sizes))
         self.weights = nn.ParameterList(_uniform((n_out, n_in), n_in, generator) for n_in, n_out in pairs)
         self.biases = nn.ParameterList(_uniform((n_out,), n_in, generator) for n_in, n_out in pairs)
@@ -30,7 +39,8 @@ class MLP(nn.Module):
     def forward(self, x: Float[Tensor, "*batch n_in"]) -> Float[Tensor, "*batch n_out"]:
         *inner, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in inner:
-            x = self.activation(F.linear(x, weight, bias))
+            x = F.linear(x, weight, bias)
+            x = self.activation(F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x)
         return F.linear(x, *last)
 
 

@@ -112,6 +112,7 @@ class AgentSettings:
     critics: int = setting(
         2, "critics; of more than two, pairs take the minimum and are averaged", 1, 100, in_checkpoint=True
     )
+    layer_norm: bool = setting(False, "normalise the layers of the critics", in_checkpoint=True)
     entropy: bool = setting(True, "reward the policy's entropy; false: temperature 0")
     critic_target: str = setting("steve", "target of the critic", choices=("steve", "td"))
     steve_horizon: int = setting(2, "model steps of the longest STEVE target", 0, MOST_STEPS, idle=(_TD,))
@@ -191,8 +192,11 @@ class DataSettings:
 
     random_steps: int = setting(5000, "environment steps of uniformly random actions at the start", 10, 10**9)
     reset_every: int = setting(0, "most environment steps of a training episode; 0: as many as the task's", 0, 10**9)
-    fall_ends: bool = setting(
-        False, "a fall is the end of a training episode, after which nothing is earned; evaluations go on"
+    fall_ends: bool = setting(False, "a fall is the end of a training episode; evaluations go on")
+    fall_reward: float = setting(
+        0.0,
+        "reward of each step that would follow the fall, for ever: a fall is worth fall_reward / (1 - gamma)",
+        idle=(Idle("fall_ends=false goes on after a fall", lambda v: not v["fall_ends"]),),
     )
     data: str = setting("mixed", "what critic and policy train on", choices=("mixed", "real"))
     real_ratio: float = setting(0.05, "share of real transitions in a mixed batch", 0.0, 1.0, idle=(_REAL_DATA,))

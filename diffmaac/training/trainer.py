@@ -32,6 +32,7 @@ from diffmaac.training.evaluation import Evaluation, run_episodes
 from diffmaac.training.fit import EnsembleFitter, held_out_rows
 from diffmaac.training.graphed import AbstractRecorder, CudaRecorder, Graphed
 from diffmaac.training.machine import device_of, out_of_memory
+from diffmaac.training.practice import practice
 from diffmaac.training.progress import Means, ProgressLine, Stopwatch
 from diffmaac.typed import largest
 from diffmaac.types import Transition
@@ -54,7 +55,7 @@ class Trainer:
 
     def __init__(self, task: Task, settings: Settings, recorder: AbstractRecorder | None = None):
         self.task, self.settings = task, settings
-        task = self._trained = practice(task) if settings.data.fall_ends else task
+        task = self._trained = practice(task, settings) if settings.data.fall_ends else task
         self.folder = Path()
         self.step = self._saved_step = self._looked = 0
         seed, device = settings.run.seed, device_of(settings)
@@ -415,20 +416,6 @@ class Trainer:
         keep_if_best(self.folder, self.task, self.agent.evaluated_policy, self.step, evaluation)
         self.save()
         return row
-
-
-def practice(task: Task) -> Task:
-    """`task` as it is trained on where a fall ends an episode for good: nothing is earned after it.
-
-    What a body earns that lies is far less than the critics believe: it is seldom seen for long, and their error at the
-    states that end the data is that of all before them.
-    """
-    fallen, terminated = task.fallen, task.terminated
-    if fallen is None:
-        return task
-    if terminated is None:
-        return dataclasses.replace(task, terminated=fallen)
-    return dataclasses.replace(task, terminated=lambda obs: fallen(obs) | terminated(obs))
 
 
 def _make_dynamics(
