@@ -9,12 +9,13 @@ INSTALLED := .venv/.installed
 
 # pyright need not look for newer versions: the lock decides.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint physics zoo gpu format clean distclean
+.PHONY: help setup train test lint docs lower-bounds physics zoo gpu format clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'ARGS="..." is passed on by train, test, zoo and gpu; PYTHON=... chooses the interpreter (3.11 or later).'
 
 setup: $(INSTALLED) ## create .venv from requirements.lock
@@ -30,7 +31,14 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-physics: $(INSTALLED) ## measure the gradients of the README again: exactness, time, memory (an hour)
+docs: $(INSTALLED) ## build the site into site/, strictly: a dead link or a missing docstring fails
+	$(BIN)/mkdocs build --quiet
+	@echo 'The site is built: site/index.html'
+
+lower-bounds: ## try the oldest versions of the dependencies; needs a package index
+	$(PYTHON) .ci/lower_bounds.py $(ARGS)
+
+physics: $(INSTALLED) ## measure the gradients again: exactness, time, memory (an hour)
 	$(BIN)/python benchmarks/physics_exactness.py
 	$(BIN)/python benchmarks/physics_speed.py
 
@@ -47,7 +55,7 @@ format: $(INSTALLED) ## mend style
 	$(BIN)/ruff format .
 
 clean: ## remove caches and builds; runs/ and .venv stay
-	rm -rf build dist .pytest_cache .ruff_cache
+	rm -rf build dist site .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv as well

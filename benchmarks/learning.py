@@ -6,7 +6,7 @@
 
 Each run is a process of its own on one thread with a fresh compilation cache: its wall time counts compilation, and
 its peak memory is its own. Runs lie under runs/results/ and are never trained twice. Writes learning.csv, curves.csv
-and a figure for each task, and from docs/results the README's table.
+and a figure for each task.
 """
 
 import json
@@ -27,7 +27,7 @@ import diffmaac
 from diffmaac.analysis.lqr import riccati
 from diffmaac.analysis.plots import learning_curve
 from diffmaac.errors import SettingError
-from diffmaac.files import write_between, write_table
+from diffmaac.files import write_table
 from diffmaac.provenance import machine, versions
 from diffmaac.runs.layout import METRICS
 from diffmaac.runs.metrics import read_metrics
@@ -38,8 +38,6 @@ from diffmaac_envs import double_integrator
 from shared import script
 
 RECORD = "record.json"
-README, MARKERS = Path("README.md"), ("<!-- results -->", "<!-- /results -->")
-"""Between these two the README's table is written."""
 
 
 def equal_updates(env: str) -> dict[str, str]:
@@ -223,8 +221,6 @@ def collect(runs: Path, out: str) -> None:
     rows = [evaluate(path) for path in paths]
     write_table(table, rows)
     print(markdown(rows))
-    if out == script.RESULTS:
-        write_between(README, MARKERS, markdown(rows))
     for name in dict.fromkeys(map(figure_name, paths)):
         draw([path for path in paths if figure_name(path) == name], table.with_name(f"{name}.png"))
     names = ("step", "seconds", "return", "return_std")

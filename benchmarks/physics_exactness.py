@@ -4,7 +4,7 @@
 
 The library's locomotion tasks, Gymnasium's other MuJoCo models and a scene of a thrown box and a ball under elliptic
 cones, in float64 (`diffmaac.analysis.gradient_check`): states visited under random controls and, for each of `runs`,
-under its trained policy. Writes gradients.csv, whose other rows it keeps, and from docs/results the README's table.
+under its trained policy. Writes gradients.csv, whose other rows it keeps.
 """
 
 import dataclasses
@@ -20,12 +20,11 @@ import numpy as np
 import diffmaac
 from diffmaac.analysis.physics_check import GradientCheck, States, check_gradient, policy_controls, visited_states
 from diffmaac.errors import SettingError
-from diffmaac.files import read_table, write_between, write_table
+from diffmaac.files import read_table, write_table
 from diffmaac.settings import setting
 from shared import script
 
 GYMNASIUM = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-README, MARKERS = Path("README.md"), ("<!-- gradients -->", "<!-- /gradients -->")
 FRAME_SKIPS = {
     "half_cheetah": 5,
     "hopper": 4,
@@ -111,19 +110,6 @@ def keep(file: Path, model: str, behaviour: str, check: GradientCheck) -> None:
     write_table(file, [*(old for old in others if old.keys() == row.keys()), row])
 
 
-def markdown(file: Path) -> str:
-    """The file's rows as the README's table."""
-    lines = [
-        "| model | states from | constrained | one step, at most | off | gradient, median | p99 | on a kink | NaN |",
-        "|" + "---|" * 9,
-    ]
-    for r in read_table(file):
-        states = f"{r['constrained']} of {r['states']}"
-        cells = (r["model"], r["behaviour"], states, r["step_max"], r["steps_off"])
-        lines.append("| " + " | ".join((*cells, r["vjp_median"], r["vjp_p99"], r["kinks"], r["nan"])) + " |")
-    return "\n".join(lines)
-
-
 def main(settings: ExactnessSettings) -> None:
     file = script.output(settings.out, "gradients.csv")
     everything = [] if settings.runs else MODELS
@@ -132,8 +118,6 @@ def main(settings: ExactnessSettings) -> None:
     for run in settings.runs:
         name, check = under_trained_policy(run, settings.states)
         keep(file, name, "trained policy", check)
-    if settings.out == script.RESULTS:
-        write_between(README, MARKERS, markdown(file))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
 SMALL_MODEL = 5
 """Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU: inverse dynamics takes as long
-there (docs/performance.md), and errs more."""
+there (docs/results/zoo.md), and errs more."""
 
 
 class DifferentiablePhysics:

@@ -87,10 +87,3 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def write_between(page: Path, markers: tuple[str, str], text: str) -> None:
-    """Replaces what stands between the two `markers` of a text file."""
-    content = page.read_text()
-    before, after = content.split(markers[0])[0], content.split(markers[1])[1]
-    replace_text(page, f"{before}{markers[0]}\n\n{text}\n\n{markers[1]}{after}")

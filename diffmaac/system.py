@@ -102,15 +102,18 @@ class AbstractSystem(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def coordinates(self) -> Coordinates: ...
+    def coordinates(self) -> Coordinates:
+        """How the physics state is observed."""
 
     @property
     def obs_size(self) -> int:
+        """Numbers in an observation."""
         return self.coordinates.obs_size
 
     @property
     @abc.abstractmethod
-    def action_size(self) -> int: ...
+    def action_size(self) -> int:
+        """Numbers in an action."""
 
     def physics(self) -> "AbstractSystem":
         """The system whose motion can be computed, and differentiated, from the observation.
@@ -125,7 +128,8 @@ class AbstractSystem(abc.ABC):
         """Seconds of one control step."""
 
     @abc.abstractmethod
-    def simulator(self) -> AbstractSimulator: ...
+    def simulator(self) -> AbstractSimulator:
+        """A simulator of its own, stepped in place without gradients."""
 
     @abc.abstractmethod
     def constants(self) -> list[np.ndarray]:

@@ -113,10 +113,12 @@ class Task:
 
     @property
     def obs_size(self) -> int:
+        """Numbers in an observation."""
         return self.system.obs_size
 
     @property
     def action_size(self) -> int:
+        """Numbers in an action."""
         return self.system.action_size
 
     @property

@@ -237,6 +237,7 @@ class MjModel:
     actuator_dyntype: _Integers
     actuator_gainprm: _Floats
     actuator_gaintype: _Integers
+    actuator_gear: _Floats
     actuator_group: _Integers
     actuator_plugin: _Integers
     actuator_trnid: _Integers

@@ -1,0 +1,22 @@
+# diffmaac at the versions of the lock, on a CPU:
+#
+#   docker build -t diffmaac .
+#   docker run --rm -v "$PWD/runs:/work/runs" diffmaac train env=pendulum
+FROM python:3.11-slim
+
+# libegl1 draws videos without a screen.
+RUN apt-get update && apt-get install -y --no-install-recommends libegl1 && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/diffmaac
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY diffmaac ./diffmaac
+COPY envs ./envs
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
+
+RUN useradd --create-home someone && mkdir /work && chown someone /work
+USER someone
+WORKDIR /work
+ENTRYPOINT ["diffmaac"]
+CMD ["--help"]
