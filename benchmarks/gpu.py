@@ -432,7 +432,7 @@ def train(settings: GpuSettings, table: Table) -> None:
     if (run / "checkpoint").is_dir():
         diffmaac.train(resume=str(run), progress=False)
         return
-    words: Row = {"env": CHEETAH, "preset": "paper", "steps": 50_000, "tensorboard": False}
+    words: Row = {"env": CHEETAH, "preset": "paper", "steps": 50_000, "log": "csv"}
     if settings.quick:
         words = {"env": "pendulum", "steps": 120, "random_steps": 100, "epoch_steps": 40, "imagined_states": 100}
         words |= {"model_epochs": 1, "eval_episodes": 1, "final_episodes": 1}

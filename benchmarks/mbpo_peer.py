@@ -66,7 +66,7 @@ def ours(threads: int, steps: int, folder: str) -> Measured:
         "eval_episodes": 1,
         "final_episodes": 1,
         "threads": threads,
-        "tensorboard": False,
+        "log": "csv",
     }
     run = diffmaac.train("half_cheetah", progress=False, out=f"{folder}/ours", **settings)
     rows = [row for row in read_metrics(run.path / "metrics.csv") if int(row["step"]) > random_steps]

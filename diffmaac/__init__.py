@@ -7,7 +7,7 @@
     qpos, qvel = step(qpos, qvel, ctrl)
 
 Each command of the command line is a function here, with the same words: `train`, `evaluate`, `plot`, `report`,
-`reproduce`, `check_gradients`, `gradient_error`, `model_error`.
+`sweep`, `list_runs`, `reproduce`, `check_gradients`, `gradient_error`, `model_error`.
 
 A name is loaded when it is first used, and with it what it needs (torch, MuJoCo, JAX, matplotlib). Gymnasium knows our
 tasks from here on: `gymnasium.make("diffmaac/HalfCheetah-v0")`.
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from diffmaac.errors import StorageError as StorageError
     from diffmaac.errors import TaskError as TaskError
     from diffmaac.experiments.comparison import plot as plot
+    from diffmaac.experiments.listing import list_runs as list_runs
     from diffmaac.experiments.reproduce import reproduce as reproduce
+    from diffmaac.experiments.sweep import sweep as sweep
     from diffmaac.result import Result as Result
     from diffmaac.session import Run as Run
     from diffmaac.session import train as train
@@ -54,7 +56,9 @@ _HOMES = {
     "differentiable": ["DifferentiablePhysics"],
     "errors": ["CheckpointError", "DiffmaacError", "DivergenceError", "SettingError", "StorageError", "TaskError"],
     "experiments.comparison": ["plot"],
+    "experiments.listing": ["list_runs"],
     "experiments.reproduce": ["reproduce"],
+    "experiments.sweep": ["sweep"],
     "result": ["Result"],
     "system": ["LinearSystem", "MujocoSystem"],
     "task": ["Criterion", "Task"],

@@ -19,7 +19,9 @@ from diffmaac.commands import (
     plot,
     report,
     reproduce,
+    runs,
     settings,
+    sweep,
     train,
 )
 from diffmaac.errors import DiffmaacError, exit_on_error
@@ -32,6 +34,8 @@ for name, module in {
     "evaluate": evaluate,
     "plot": plot,
     "report": report,
+    "sweep": sweep,
+    "runs": runs,
     "reproduce": reproduce,
     "check-gradients": check_gradients,
     "gradient-error": gradient_error,

@@ -206,8 +206,8 @@ class TrainKeywords(TypedDict, total=False):
     final_episodes: int
     """episodes of the evaluation after training [between 1 and 10,000]; default 10"""
 
-    tensorboard: bool
-    """write TensorBoard events beside metrics.csv; default true"""
+    log: Words
+    """where the numbers go, separated by commas; metrics.csv is always written; default [csv,tensorboard]"""
 
     log_model_error: bool
     """log eps_f, the error of the model's derivatives, every five epochs; default false"""
@@ -383,6 +383,25 @@ class PlotKeywords(TypedDict, total=False):
 class ReproduceKeywords(TypedDict, total=False):
     """How large, of which tasks, and where."""
 
+    jobs: int
+    """runs trained at a time; 0: as many as there are cores, or with engine=ray as the cluster takes [between 0 and
+    10,000]; default 0"""
+
+    engine: Literal["local", "ray"]
+    """processes of this machine, or tasks of Ray; default local"""
+
+    address: str | PathLike[str]
+    """engine=ray: the cluster, as host:port, ray://host:10001 or auto; empty: a Ray of this machine alone; default
+    empty"""
+
+    gpus: float
+    """engine=ray: GPUs that a run on device=cuda or auto holds; 0.25: four share one [between 0.0 and 8]; default
+    1.0"""
+
+    retries: int
+    """engine=ray: how often a run is taken up again whose worker or node was lost [between 0 and 1,000]; default
+    3"""
+
     scale: Literal["smoke", "quick", "full"]
     """smoke: a minute; quick: hours to days on two cores; full: the paper's; default quick"""
 
@@ -398,9 +417,6 @@ class ReproduceKeywords(TypedDict, total=False):
     steps: int
     """environment steps of a run; 0: as many as the scale has [between 0 and 1,000,000,000]; default 0"""
 
-    jobs: int
-    """runs trained at a time, on one thread each; 0: as many as there are cores [between 0 and 1,024]; default 0"""
-
     hours: float
     """wall time that training may take, by a first estimate; 0: no bound [at least 0.0]; default 0.0"""
 
@@ -412,3 +428,10 @@ class ReproduceKeywords(TypedDict, total=False):
 
     train: bool
     """train what is missing; false: use the runs at hand as they are; default true"""
+
+
+class RunsKeywords(TypedDict, total=False):
+    """How the list is ordered."""
+
+    sort: Literal["name", "return", "step", "state", "time"]
+    """by what; return: the best first; default name"""

@@ -13,8 +13,10 @@ from diffmaac.keywords import TrainKeywords
 from diffmaac.runs import checkpoint
 from diffmaac.runs.layout import BEST, CHECKPOINT, FIGURES, create_directory
 from diffmaac.runs.lock import claimed
+from diffmaac.runs.loggers import check_installed
 from diffmaac.runs.metrics import write_evaluation
 from diffmaac.runs.settings import read_settings, write_settings
+from diffmaac.runs.state import noted
 from diffmaac.settings import remarks, with_file
 from diffmaac.task import Task
 from diffmaac.tasks import resolve_task
@@ -83,6 +85,7 @@ def prepare(env: str | Task | None, words: Mapping[str, Any]) -> Trainer:
         return _resumed(Path(resume), words, env)
     task, settings = resolve_task(env if env is not None else words.get("env", "pendulum"), words)
     use_machine(task, settings)
+    check_installed(settings)
     task.check()
     for line in remarks(settings, task.presets, words):
         _LOGGER.warning(line)
@@ -103,6 +106,7 @@ def _begun(trainer: Trainer) -> Trainer:
 def _resumed(folder: Path, words: dict[str, Any], env: str | Task | None) -> Trainer:
     task, settings = read_settings(folder, words, env)
     use_machine(task, settings)
+    check_installed(settings)
     trainer = Trainer(task, settings)
     trainer.restore(folder)
     return trainer
@@ -120,9 +124,10 @@ def complete(trainer: Trainer, progress: bool = True) -> Run:
         if (now := checkpoint.saved_step(folder / CHECKPOINT)) != trainer.step:
             raise SettingError(f"the run in '{folder}' has gone on from step {trainer.step} to {now}. Resume it anew.")
         try:
-            write_settings(folder, trainer.settings)
-            trainer.train(progress)
-            return _finish(trainer)
+            with noted(folder):
+                write_settings(folder, trainer.settings)
+                trainer.train(progress)
+                return _finish(trainer)
         except OSError as error:
             raise _stopped(trainer, error) from error
 

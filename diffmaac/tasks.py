@@ -7,7 +7,7 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from diffmaac.errors import SettingError, TaskError, unknown
@@ -24,11 +24,12 @@ _registered: dict[str, "Callable[[], Task]"] = {}
 
 
 @cache
-def _announced(group: str) -> dict[str, EntryPoint]:
+def _announced(group: str) -> dict[str, Any]:
+    """Name -> entry point; of a class of `importlib_metadata` where another package has loaded that."""
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
-def _loaded(entry: EntryPoint) -> Any:
+def _loaded(entry: Any) -> Any:
     """What an entry point names. Raises TaskError where its package cannot give it."""
     try:
         return entry.load()

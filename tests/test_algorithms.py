@@ -26,7 +26,7 @@ from diffmaac.tasks import resolve_task
 from diffmaac.types import Transition
 
 WORDS = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1}
-WORDS |= {"tensorboard": False, "members": 2, "model_epochs": 2, "imagined_states": 200, "hidden": [16]}
+WORDS |= {"log": "csv", "members": 2, "model_epochs": 2, "imagined_states": 200, "hidden": [16]}
 
 
 def trained(folder: Path, **words) -> dict[str, Tensor]:

@@ -16,7 +16,9 @@ import diffmaac
 from diffmaac.errors import StorageError
 from diffmaac.files import write_json, write_table
 from diffmaac.runs import checkpoint
+from diffmaac.runs.loggers import TensorBoardLogger
 from diffmaac.runs.metrics import MetricsLog
+from diffmaac.settings import Settings
 
 
 @contextmanager
@@ -88,10 +90,11 @@ def test_events_that_cannot_be_written_are_named(tmp_path):
         def flush(self) -> None:
             raise OSError(28, "No space left on device")
 
-    log = MetricsLog(tmp_path, 0, tensorboard=False)
-    log._board = Full()  # pyright: ignore[reportAttributeAccessIssue]
+    board = TensorBoardLogger(tmp_path, 0, Settings())
+    board.close()
+    board._board = Full()  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(OSError, match=r"No space left on device: '.*tensorboard'"):
-        log.add({"step": 1})
+        board.add({"step": 1})
 
 
 def test_what_was_there_stays_where_writing_fails(tmp_path):
@@ -128,7 +131,7 @@ finally:
 def test_a_disk_that_is_really_full(tmp_path):
     """A file system in memory with room for one checkpoint and its replacement's tensors, not its manifest."""
     command = [sys.executable, "-c", SMALL_DISK, str(tmp_path), "120k", "train"]
-    command += [*words(env="double_integrator", **{**TINY, "tensorboard": True}), f"out={tmp_path}/run"]
+    command += [*words(env="double_integrator", **{**TINY, "log": "csv,tensorboard"}), f"out={tmp_path}/run"]
     done = subprocess.run(
         ["unshare", "-rm", *command], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
     )

@@ -296,7 +296,7 @@ def test_a_run_without_entropy_is_measured_without(tmp_path) -> None:
 
 def run_of(algorithm: str, dynamics: str, folder, steps: int = 40) -> str:
     settings = {"env": "double_integrator", "algorithm": algorithm, "dynamics": dynamics, "steps": steps}
-    settings |= {"random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "tensorboard": False}
+    settings |= {"random_steps": 30, "epoch_steps": 40, "final_episodes": 1, "log": "csv"}
     return str(diffmaac.train(out=str(folder / f"{algorithm}-{dynamics}-{steps}"), progress=False, **settings).path)
 
 

@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs of two tasks, one of them twice, and all that is measured of one."""
     home = tmp_path_factory.mktemp("home")
     for env, name in NAMES.items():
-        small = {**SMOKE, "steps": STEPS, "threads": 1, "tensorboard": False}
+        small = {**SMOKE, "steps": STEPS, "threads": 1, "log": "csv"}
         diffmaac.train(env, **small, out=str(home / name), progress=False)
     shutil.copytree(home / RUN, home / "whole")
     for words in (

@@ -36,7 +36,7 @@ from diffmaac.tasks import resolve_task
 SMALL: dict[str, Any] = {
     **{"env": "double_integrator", "steps": 13, "epoch_steps": 13, "random_steps": 10, "batch_size": 4},
     **{"updates_per_step": 1, "hidden": [4], "horizon": 1, "members": 2, "model_hidden": [4], "model_epochs": 1},
-    **{"imagined_states": 10, "eval_episodes": 1, "final_episodes": 1, "tensorboard": False},
+    **{"imagined_states": 10, "eval_episodes": 1, "final_episodes": 1, "log": "csv"},
 }
 """A run of three steps that learn, in a third of a second."""
 PENDULUM = """<mujoco><worldbody><body><joint name="hinge" type="hinge" axis="0 1 0" damping="0.1"/>

@@ -191,7 +191,7 @@ def test_the_plan_moves_on_with_the_next_step(linear) -> None:
 
 def test_evaluate_with_a_planner(tmp_path: Path, capsys) -> None:
     words: dict[str, Any] = {"env": "double_integrator", "steps": 60, "random_steps": 30, "epoch_steps": 30}
-    words |= {"final_episodes": 1, "tensorboard": False, "model_epochs": 2, "imagined_states": 200, "progress": False}
+    words |= {"final_episodes": 1, "log": "csv", "model_epochs": 2, "imagined_states": 200, "progress": False}
     diffmaac.train(**words, out=str(tmp_path / "maac"))
     diffmaac.train(**words, algorithm="sac", out=str(tmp_path / "sac"))
     plan = ["planner=cem", "episodes=1", "candidates=8", "iterations=1", "plan_horizon=2"]

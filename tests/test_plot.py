@@ -86,7 +86,7 @@ def test_an_ablation_beside_another_algorithm_is_not_called_by_its_algorithm_alo
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     words = {"steps": 60, "random_steps": 30, "epoch_steps": 30, "final_episodes": 1, "algorithm": "sac"}
-    words |= {"tensorboard": False, "progress": False}
+    words |= {"log": "csv", "progress": False}
     for seed in (0, 1):
         diffmaac.train("double_integrator", **words, seed=seed, out=str(folder / f"s{seed}"))
     diffmaac.train("pendulum", **words, out=str(folder / "other"))

@@ -27,7 +27,7 @@ needs_gl = pytest.mark.skipif(not can_draw(), reason="neither EGL nor OSMesa is 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings: dict[str, Any] = {"steps": 40, "random_steps": 20, "epoch_steps": 20, "final_episodes": 1}
-    settings |= {"eval_episodes": 1, "tensorboard": False, "progress": False}
+    settings |= {"eval_episodes": 1, "log": "csv", "progress": False}
     out = tmp_path_factory.mktemp("runs") / "run"
     return diffmaac.train("pendulum", algorithm="sac", **settings, out=str(out)).path
 

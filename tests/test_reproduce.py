@@ -14,6 +14,7 @@ from support.runs import numbers, refused
 import diffmaac
 from diffmaac import cli
 from diffmaac.experiments.aggregates import ending, grouped, overall, random_return, summary
+from diffmaac.experiments.engine import LocalEngine
 from diffmaac.experiments.make import make
 from diffmaac.experiments.plan import plan
 from diffmaac.experiments.scales import COMPARED, SCALES, Amount
@@ -162,7 +163,7 @@ def test_finished_runs_need_no_checkpoint_and_unfinished_ones_do(copied: Path, c
     assert "left out" not in capsys.readouterr().err
     chosen = plan({"sac": COMPARED["sac"]}, SMOKE.comparison, {**SMOKE.changes, "epoch_steps": 40}, copied)[:1]
     chosen[0].path.joinpath("metrics.csv").write_text("step,seconds,return,return_std\n40,1,-3,0\n")
-    sound, broken = make(chosen, jobs=1)
+    sound, broken = make(chosen, LocalEngine(1))
     assert sound == [] and "has no checkpoint to go on from" in broken[0]
 
 
@@ -267,7 +268,7 @@ def test_a_run_past_the_steps_is_cut(copied: Path, capsys) -> None:
 def test_a_failing_run_is_named(tmp_path: Path) -> None:
     changes = {**SMOKE.changes, "actor_lr": 1e30}
     chosen = plan({"sac": COMPARED["sac"]}, {"pendulum": SMOKE.comparison["pendulum"]}, changes, tmp_path)[:1]
-    sound, broken = make(chosen, jobs=1)
+    sound, broken = make(chosen, LocalEngine(1))
     assert sound == [] and broken[0].startswith("pendulum-sac-s0 stopped with exit code 2")
     assert "stopped at environment step" in broken[0] and "\n" not in broken[0]
 

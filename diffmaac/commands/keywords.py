@@ -17,7 +17,7 @@ from diffmaac.analysis.settings import (
     ModelErrorSettings,
     PageSettings,
 )
-from diffmaac.experiments.settings import PlotSettings, ReproduceSettings
+from diffmaac.experiments.settings import PlotSettings, ReproduceSettings, RunsSettings
 from diffmaac.settings import FIELDS, fields_of
 from diffmaac.settings.field import about, allowed_range, default_value, shown
 
@@ -42,6 +42,7 @@ COMMANDS: dict[str, type] = {
     "ReportKeywords": PageSettings,
     "PlotKeywords": PlotSettings,
     "ReproduceKeywords": ReproduceSettings,
+    "RunsKeywords": RunsSettings,
 }
 """Name of the keywords -> the settings that they are."""
 FILES = """

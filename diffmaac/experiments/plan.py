@@ -1,5 +1,8 @@
 """The runs that an experiment needs, where they lie, and whether they are done."""
 
+import dataclasses
+import re
+import shutil
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +12,7 @@ from typing import Any
 from diffmaac.errors import SettingError
 from diffmaac.experiments.scales import Amount, Variant
 from diffmaac.runs import checkpoint
-from diffmaac.runs.layout import CHECKPOINT, CONFIG, METRICS
+from diffmaac.runs.layout import CHECKPOINT, CONFIG, LOCK, METRICS
 from diffmaac.runs.metrics import read_evaluation, read_metrics
 from diffmaac.runs.settings import stored_settings
 from diffmaac.settings import FIELDS, Settings, about, flatten
@@ -19,7 +22,7 @@ from diffmaac.tasks import resolve_task
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that an experiment needs, and where it lies: <folder>/<task>-<variant>-s<seed>."""
+    """A run that an experiment or a sweep needs, and where it lies: <folder>/<task>-<variant>-s<seed>."""
 
     folder: Path
     env: str
@@ -30,15 +33,28 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        return f"{self.env}-{self.variant}-s{self.words['seed']}"
+        return f"{re.sub('[/:]', '_', self.env)}-{self.variant}-s{self.words['seed']}"
 
     @property
     def path(self) -> Path:
         return self.folder / self.name
 
+    def at(self, folder: Path) -> "PlannedRun":
+        """The same run in another folder."""
+        return dataclasses.replace(self, folder=folder)
+
+    @property
+    def log(self) -> Path:
+        """What its command line writes."""
+        return self.folder / f"{self.name}.log"
+
     @property
     def steps(self) -> int:
         return self.words["steps"]
+
+    @property
+    def threads(self) -> int:
+        return self.words.get("threads", 1) or 1
 
     @property
     def curve(self) -> tuple[str, str]:
@@ -82,8 +98,10 @@ class PlannedRun:
         """
         if not self.path.exists():
             return False
+        if self._bare():
+            return False
         if difference := self.difference():
-            raise SettingError(f"{difference} Move it away, or give another runs=.")
+            raise SettingError(f"{difference} Move it away, or give another directory for the runs.")
         rows = read_metrics(self.path / METRICS)
         if not rows or int(rows[-1]["step"]) < self.steps:
             return False
@@ -93,12 +111,24 @@ class PlannedRun:
         evaluated = (read_evaluation(self.path) or {}).get("step")
         return saved > self.steps or saved == self.steps == evaluated
 
+    def _bare(self) -> bool:
+        """Whether there is a directory and nothing in it: its process was killed before the first checkpoint."""
+        made = {CONFIG, f"{CONFIG}.partial", CHECKPOINT, LOCK}
+        bare = self.path.is_dir() and {item.name for item in self.path.iterdir()} <= made
+        return bare and not (self.path / CHECKPOINT / checkpoint.MANIFEST).exists()
+
     def arguments(self) -> list[str]:
-        """What `diffmaac train` is told to make it, or to go on with it."""
+        """What `diffmaac train` is told to make it, or to go on with it.
+
+        Raises SettingError where a run lies there that has no checkpoint to go on from.
+        """
+        if self._bare():
+            shutil.rmtree(self.path)
         if (self.path / CONFIG).is_file():
             if not (self.path / CHECKPOINT).is_dir():
                 raise SettingError(f"'{self.path}' has no checkpoint to go on from. Move it away to train it anew.")
-            return [f"resume={self.path}", f"steps={self.steps}"]
+            changes = {"steps": self.steps, **{n: v for n, v in self.words.items() if about(FIELDS[n]).resumes}}
+            return [f"resume={self.path}", *(f"{name}={shown(value)}" for name, value in changes.items())]
         words = {"env": self.env, **self.words, "out": self.path}
         return [f"{name}={shown(value)}" for name, value in words.items()]
 
@@ -107,7 +137,7 @@ def plan(
     variants: Mapping[str, Variant], amounts: Mapping[str, Amount], changes: Mapping[str, Any], folder: Path
 ) -> list[PlannedRun]:
     """The runs of every variant on every task, seed by seed: when stopped half-way, the first seeds are complete."""
-    fixed = {**changes, "threads": 1, "tensorboard": False}
+    fixed = {**changes, "threads": 1, "log": ["csv"]}
     return [
         PlannedRun(folder, env, key, variant.label, {**fixed, **variant.changes, "steps": amount.steps, "seed": seed})
         for env, amount in amounts.items()

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
-from diffmaac.analysis import plots
 from diffmaac.analysis.gradient_error import gradient_error
 from diffmaac.errors import DiffmaacError, SettingError, unknown
 from diffmaac.experiments import lookahead, timing
-from diffmaac.experiments.aggregates import Rows, ending, grouped, overall, run_rows, summary
+from diffmaac.experiments.aggregates import Rows
+from diffmaac.experiments.curves import write_curves
 from diffmaac.experiments.plan import PlannedRun, check_any
 from diffmaac.experiments.request import dump, ready_runs, write_page, write_run_settings
 from diffmaac.experiments.scales import COMPARED, FURTHER_ABLATIONS, MAAC, REGIMES, SCALES
-from diffmaac.experiments.settings import ReproduceSettings
+from diffmaac.experiments.settings import EngineSettings, ReproduceSettings
 from diffmaac.files import write_table
 from diffmaac.keywords import GradientErrorKeywords, ReproduceKeywords
 from diffmaac.result import Result, Table
-from diffmaac.settings import build, changed
+from diffmaac.settings import build, changed, fields_of
 
 
 def reproduce(experiment: str, **words: Unpack[ReproduceKeywords]) -> Result[Any]:
@@ -38,27 +38,15 @@ def _curves(experiment: str, settings: ReproduceSettings) -> Result[list[Planned
     scale, compared = SCALES[settings.scale], experiment == "figure2"
     variants = COMPARED if compared else scale.ablations if experiment == "figure4" else FURTHER_ABLATIONS
     runs, broken = ready_runs(settings, variants, scale.comparison if compared else scale.ablation)
-    groups, apart, cut = grouped(runs)
-    broken += apart
-    check_any(groups, broken)
-    files = _files(settings, experiment, ".png", ".csv", "_summary.csv", ".yaml")
-    drawn = {env: {label: [r.rows() for r in same] for label, same in curves.items()} for env, curves in groups.items()}
-    plots.comparisons(drawn, files[0])
-    write_table(files[1], [row for run in runs if run.label in groups.get(run.env, ()) for row in run_rows(run)])
-    summaries = {(env, label): summary(env, label, r) for env, curves in groups.items() for label, r in curves.items()}
-    together, remarks = overall(groups) if len(groups) > 1 else ([], [])
-    write_table(files[2], [*(row for rows in summaries.values() for row in rows), *together])
-    write_run_settings(files[3], runs)
-    header = ["task", "curve", "runs", "steps", "return: IQM [bootstrap 95 %]", "mean +- std", "solved at step"]
-    header.append("wall time [min]")
-    cells = [ending(rows[-1], groups[env][label]) for (env, label), rows in summaries.items()]
-    cells += [ending(row, []) for row in together]
-    return _result(experiment, runs, settings, Table(header, cells), broken, [*cut, *remarks], files)
+    drawn = write_curves(runs, settings.out_folder, experiment)
+    files = [*drawn.files, settings.out_folder / f"{experiment}.yaml"]
+    write_run_settings(files[-1], runs)
+    return _result(experiment, runs, settings, drawn.table, [*broken, *drawn.broken], drawn.notes, files)
 
 
 def _figure3(experiment: str, settings: ReproduceSettings) -> Result[Any]:
     """Figure 3: the gradient's error against the horizon on the linear system, where it is known."""
-    for name in changed(settings, ("steps", "jobs", "hours", "train", "runs")):
+    for name in changed(settings, ("steps", *fields_of(EngineSettings), "hours", "train", "runs")):
         raise SettingError(f"{name}= has no meaning for figure3, which trains no runs. Leave it out.")
     envs = settings.envs or ["double_integrator"]
     if len(envs) > 1:

@@ -1,7 +1,6 @@
 """What the settings of `reproduce` ask for: the runs, trained, and the pages that tell of them."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 
 from diffmaac.errors import SettingError, unknown
-from diffmaac.experiments.make import make
+from diffmaac.experiments.make import as_they_are, engine_of, make
 from diffmaac.experiments.plan import PlannedRun, check_any, plan
 from diffmaac.experiments.scales import SCALES, Amount, Variant
 from diffmaac.experiments.settings import ReproduceSettings
@@ -33,12 +32,13 @@ def ready_runs(
     wanted = plan(
         {name: variants[name] for name in names}, chosen, SCALES[settings.scale].changes, settings.runs_folder
     )
-    jobs = settings.jobs or os.cpu_count() or 1
     if not settings.train and not settings.runs_folder.is_dir():
         raise SettingError(f"runs={settings.runs_folder}: there is no such directory, and train=false.")
     if settings.train:
         check_folder(settings.out_folder)  # now, lest hours of training have nowhere to go
-    runs, broken = make(wanted, jobs if settings.train else 0, settings.hours)
+        runs, broken = make(wanted, engine_of(settings), settings.hours)
+    else:
+        runs, broken = as_they_are(wanted)
     check_any(runs, broken)
     return runs, broken
 

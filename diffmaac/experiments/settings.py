@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffmaac.experiments.scales import SCALES
-from diffmaac.settings import setting
+from diffmaac.settings import fields_of, setting
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,44 @@ class PlotSettings:
 
 
 @dataclass(frozen=True)
-class ReproduceSettings:
+class EngineSettings:
+    """What trains runs, and how many at a time."""
+
+    jobs: int = setting(
+        0, "runs trained at a time; 0: as many as there are cores, or with engine=ray as the cluster takes", 0, 10_000
+    )
+    engine: str = setting("local", "processes of this machine, or tasks of Ray", choices=("local", "ray"))
+    address: str = setting(
+        "", "engine=ray: the cluster, as host:port, ray://host:10001 or auto; empty: a Ray of this machine alone"
+    )
+    gpus: float = setting(1.0, "engine=ray: GPUs that a run on device=cuda or auto holds; 0.25: four share one", 0.0, 8)
+    retries: int = setting(3, "engine=ray: how often a run is taken up again whose worker or node was lost", 0, 1000)
+
+
+@dataclass(frozen=True)
+class SweepSettings(EngineSettings):
+    """Where the runs go, and whether settings are searched."""
+
+    out: str = setting("", "directory of the runs; empty: runs/sweep-<digest of the grid>")
+    search: str = setting("grid", "every combination, or what Optuna proposes", choices=("grid", "optuna"))
+    trials: int = setting(50, "search=optuna: combinations that are tried", 1, 100_000)
+    yes: bool = setting(False, "train more than 1,000 runs")
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Words that say how a sweep is made, not what of."""
+        return (*fields_of(EngineSettings), "out", "yes")
+
+
+@dataclass(frozen=True)
+class RunsSettings:
+    """How the list is ordered."""
+
+    sort: str = setting("name", "by what; return: the best first", choices=("name", "return", "step", "state", "time"))
+
+
+@dataclass(frozen=True)
+class ReproduceSettings(EngineSettings):
     """How large, of which tasks, and where."""
 
     scale: str = setting(
@@ -25,7 +62,6 @@ class ReproduceSettings:
     variants: list[str] = setting([], "curves, separated by commas, for example maac,sac; empty: all")
     seeds: int = setting(0, "runs of each curve; 0: as many as the scale has", 0, 10_000)
     steps: int = setting(0, "environment steps of a run; 0: as many as the scale has", 0, 10**9)
-    jobs: int = setting(0, "runs trained at a time, on one thread each; 0: as many as there are cores", 0, 1024)
     hours: float = setting(0.0, "wall time that training may take, by a first estimate; 0: no bound", 0.0)
     runs: str = setting("", "directory of the runs; empty: runs/reproduce/<scale>")
     out: str = setting("", "directory of figures and tables; empty: that of the runs")

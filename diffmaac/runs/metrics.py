@@ -1,18 +1,16 @@
-"""What a run logs: metrics.csv and TensorBoard, a row an evaluation, and its evaluation after training."""
+"""What a run logs: metrics.csv, a row an evaluation, and its evaluation after training."""
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffmaac.errors import CheckpointError, SettingError
-from diffmaac.files import named, read_json, read_table, write_json, write_table
+from diffmaac.files import read_json, read_table, write_json, write_table
 from diffmaac.provenance import circumstances
-from diffmaac.runs.layout import EVALUATION, METRICS, TENSORBOARD
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from diffmaac.runs.layout import EVALUATION, METRICS
+from diffmaac.runs.loggers import AbstractLogger
 
 EVALUATED = ("seconds", "return", "return_std")
 """Numbers that every row has, beside its step."""
@@ -67,46 +65,33 @@ def made_with(path: Path) -> dict[str, str]:
 
 
 class MetricsLog:
-    """``metrics.csv`` in `folder`, and TensorBoard events beside it if asked.
+    """``metrics.csv`` in `folder`, and `loggers` that are told the same rows.
 
     Opened at `step` > 0 it keeps the rows up to that step and continues: rows of work that was lost are cut away.
     """
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool):
-        self._path = folder / METRICS
+    def __init__(self, folder: Path, step: int, loggers: Sequence[AbstractLogger] = ()):
+        self._path, self._loggers = folder / METRICS, loggers
         self._rows = [row for row in read_metrics(self._path) if float(row["step"]) <= step] if step else []
         self._write()
-        self._events = folder / TENSORBOARD
-        with named(self._events):
-            self._board = _board(self._events, step) if tensorboard else None
 
     def add(self, row: Mapping[str, float]) -> None:
         """Appends a row; ``row["step"]`` is its environment step."""
         self._rows.append({name: _text(value) for name, value in row.items()})
         self._write()
-        if self._board is not None:
-            with named(self._events):
-                for name, value in row.items():
-                    self._board.add_scalar(name, value, int(row["step"]))
-                self._board.flush()
+        for logger in self._loggers:
+            logger.add(row)
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            with named(self._events):
-                self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
     def _write(self) -> None:
         """Rewrites the file: later rows may have columns that earlier ones lack."""
         write_table(self._path, self._rows)
-
-
-def _board(folder: Path, step: int) -> "SummaryWriter":
-    from torch.utils.tensorboard import SummaryWriter  # loaded only where it is used
-
-    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def _text(value: float) -> str:

@@ -47,7 +47,7 @@ def _stored(path: Path) -> tuple[dict[str, Any], Settings]:
     if not file.is_file():
         raise CheckpointError(f"'{path}' is not a run directory: it has no {CONFIG}. `diffmaac train` makes one.")
     try:
-        stored = read_file(file)
+        stored = _with_log(read_file(file))
         settings = assemble(stored)
     except SettingError as error:
         raise CheckpointError(f"'{file}' is damaged or was edited: {error} Restore it from a copy.") from error
@@ -58,3 +58,11 @@ def _stored(path: Path) -> tuple[dict[str, Any], Settings]:
             " Restore it from a copy."
         )
     return stored, settings
+
+
+def _with_log(stored: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run that was made before `log=` took the place of `tensorboard=`."""
+    if "tensorboard" not in stored:
+        return stored
+    events = ["tensorboard"] if stored["tensorboard"] == "true" else []
+    return {name: value for name, value in stored.items() if name != "tensorboard"} | {"log": ["csv", *events]}

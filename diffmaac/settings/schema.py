@@ -19,6 +19,7 @@ from diffmaac.settings.field import Idle, default_value, setting
 from diffmaac.settings.presets import PRESETS
 
 DYNAMICS = ("learned", "true", "mixed")
+LOGS = ("csv", "tensorboard", "wandb", "mlflow", "trackio")
 MOST_ROWS = 2**20
 """Rows of a batch, at most: some thousand times those of any published setting."""
 MOST_STEPS = 1000
@@ -237,7 +238,13 @@ class ReportSettings:
     final_episodes: int = setting(
         10, "episodes of the evaluation after training", 1, 10_000, resumes=True, incidental=True
     )
-    tensorboard: bool = setting(True, "write TensorBoard events beside metrics.csv", resumes=True, incidental=True)
+    log: list[str] = setting(
+        ["csv", "tensorboard"],
+        "where the numbers go, separated by commas; metrics.csv is always written",
+        choices=LOGS,
+        resumes=True,
+        incidental=True,
+    )
     log_model_error: bool = setting(
         False, "log eps_f, the error of the model's derivatives, every five epochs", idle=_MODEL
     )

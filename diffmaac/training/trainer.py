@@ -21,6 +21,7 @@ from diffmaac.replay import Replay, concatenate
 from diffmaac.rollout import imagine
 from diffmaac.runs import checkpoint
 from diffmaac.runs.layout import CHECKPOINT
+from diffmaac.runs.loggers import loggers_of
 from diffmaac.runs.metrics import MetricsLog
 from diffmaac.runs.settings import read_settings, write_settings
 from diffmaac.settings import Settings, flatten, uses_dynamics
@@ -132,7 +133,7 @@ class Trainer:
         run, report = self.settings.run, self.settings.report
         started = time.perf_counter() - self._seconds
         with (
-            MetricsLog(self.folder, self.step, report.tensorboard) as log,
+            MetricsLog(self.folder, self.step, loggers_of(self.folder, self.step, self.settings)) as log,
             ProgressLine(run.env, run.steps, self.step, progress) as line,
         ):
             while self.step < run.steps:

@@ -15,9 +15,13 @@ class Here:
 
     def __init__(self, command: Sequence[str], stdout: TextIO, stderr: int, env: Mapping[str, str]):
         assert list(command[1:3]) == ["-m", "diffmaac.cli"]
-        self._words, self._output = command[3:], stdout
+        self._words, self._output, self._code = command[3:], stdout, None
+        self._code = self._run()
 
-    def wait(self) -> int:
+    def poll(self) -> int | None:
+        return self._code
+
+    def _run(self) -> int:
         with self._turn, contextlib.redirect_stdout(self._output), contextlib.redirect_stderr(self._output):
             try:
                 main(self._words)

@@ -26,7 +26,7 @@ TINY: dict[str, Any] = {
     "imagine_every": 10,
     "eval_episodes": 1,
     "final_episodes": 1,
-    "tensorboard": False,
+    "log": "csv",
 }
 """Settings at which a run takes seconds. Two of its three checkpoints fall inside an episode."""
 

@@ -43,7 +43,7 @@ def train(env: str, horizon: str, seed: int, path: Path) -> Path:
             diffmaac.train(resume=str(path))
     else:
         choice: dict[str, Any] = {"horizon": horizon if horizon == "auto" else int(horizon), "seed": seed}
-        diffmaac.train(env, **choice, threads=1, tensorboard=False, out=str(path))
+        diffmaac.train(env, **choice, threads=1, log="csv", out=str(path))
     return path
 
 

@@ -1,0 +1,97 @@
+"""`engine=ray`: a local Ray whose worker is killed in the middle loses nothing, and trains what processes train."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.runs import TINY, numbers, refused, tiny, words
+
+from diffmaac.experiments.make import engine_of
+from diffmaac.experiments.settings import EngineSettings
+from diffmaac.runs.metrics import read_metrics
+from diffmaac.runs.state import state_of
+
+ray = pytest.importorskip("ray")
+LONG: dict[str, Any] = {**TINY, "env": "double_integrator", "steps": 240}
+
+
+def training(pids: set[int]) -> set[int]:
+    """Processes of Ray that work on a task of ours, by what they call themselves."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                name = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if name.startswith(b"ray::double_integrator") and int(entry.name) not in pids:
+                found.add(int(entry.name))
+    return found
+
+
+def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+    """Two runs on two workers; one worker is killed once its run has a checkpoint in the middle."""
+    command = [sys.executable, "-m", "diffmaac.cli", "sweep", *words(**LONG), "seed=0..1", "engine=ray", "jobs=2"]
+    before = training(set())
+    sweep = subprocess.Popen([*command, f"out={tmp_path}/sweep"], stderr=subprocess.PIPE, text=True)
+    victim = tmp_path / "sweep" / "double_integrator-maac-s0"
+    deadline = time.monotonic() + 240
+    while len(read_metrics(victim / "metrics.csv")) < 2:
+        assert sweep.poll() is None and time.monotonic() < deadline, sweep.communicate()
+        time.sleep(0.02)
+    workers = {p for p in training(before) if b"s0" in Path(f"/proc/{p}/cmdline").read_bytes()}
+    assert len(workers) == 1
+    os.kill(workers.pop(), signal.SIGKILL)
+    killed = len(read_metrics(victim / "metrics.csv"))
+    _, error = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0 and "left out" not in error, error
+    assert killed < 6, "it was killed in the middle"
+    assert (victim.parent / f"{victim.name}.log").read_text().count("run directory:") == 2
+    for seed in (0, 1):
+        run = tmp_path / "sweep" / f"double_integrator-maac-s{seed}"
+        alone = tiny(tmp_path / f"alone{seed}", **LONG | {"seed": seed, "threads": 1})
+        assert state_of(run).state == "done" and numbers(run) == numbers(alone)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers: [Errno 111] Connection refused."),
+        ("ray://127.0.0.1:9", "no Ray cluster answers"),
+        ("nonsense", "must be host:port, ray://host:port or auto."),
+        ("192.0.2.1:6379", "no Ray cluster answers"),  # an address for documentation, behind which is nobody
+    ],
+)
+def test_an_address_that_does_not_answer_is_one_line_in_ten_seconds(address: str, message: str, tmp_path, capsys):
+    before = time.monotonic()
+    line = refused("sweep", "seed=0", "engine=ray", f"address={address}", f"out={tmp_path}/x", capsys=capsys)
+    assert message in line and time.monotonic() - before < 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_no_ray_is_told_in_ten_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=server.accept, daemon=True).start()
+        before = time.monotonic()
+        with pytest.raises(ValueError, match="something else than Ray listens there"):
+            engine_of(EngineSettings(engine="ray", address=f"127.0.0.1:{server.getsockname()[1]}"))
+        assert time.monotonic() - before < 10
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    line = refused("sweep", "seed=0", "engine=ray", f"out={tmp_path}/x", capsys=capsys)
+    assert "Ray is not installed. `pip install diffmaac[ray]` does." in line
+
+
+def test_ray_is_loaded_only_where_it_is_asked_for() -> None:
+    code = "import sys, diffmaac; diffmaac.sweep, diffmaac.reproduce\n"
+    code += "import diffmaac.experiments.make\nsys.exit('ray' in sys.modules or 'optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
