@@ -45,6 +45,7 @@ LONGEST = (
     "test_contact",
     "test_gradient_check",
     "test_model_error",
+    "test_docs",
     "test_examples",
     "test_training",
 )

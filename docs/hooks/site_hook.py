@@ -73,7 +73,8 @@ def _formulas(text: str) -> str:
         return convert(found[1].strip(), display=display).replace("\n", " ")
 
     text = DISPLAY.sub(lambda m: f'<div class="formula" tabindex="0">{flat(m, "block")}</div>', text)
-    return INLINE.sub(lambda m: flat(m, "inline"), text)
+    # In a span, since Markdown takes <math> at the beginning of a line for a block of its own.
+    return INLINE.sub(lambda m: f"<span>{flat(m, 'inline')}</span>", text)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

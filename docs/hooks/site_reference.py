@@ -51,7 +51,12 @@ JOINTS = {
 
 
 def _code(text: str) -> str:
-    return f"`{text}`".replace("|", "\\|")
+    return f"`{text}`"
+
+
+def _plain(text: str) -> str:
+    """Text of a cell, nothing of which is Markdown or HTML."""
+    return text.replace("<", "&lt;").replace("|", "\\|")
 
 
 def settings_table(fields: dict[str, dataclasses.Field[Any]], quick: bool = False) -> str:
@@ -63,7 +68,7 @@ def settings_table(fields: dict[str, dataclasses.Field[Any]], quick: bool = Fals
         if quick:
             other = PRESETS["quick"].get(name, default)
             cells.append(_code(shown(other)) if other != default else "")
-        help_text = known.help.replace("|", "\\|")
+        help_text = _plain(known.help)
         if quick and known.resumes:
             help_text += " ↻"
         lines.append([*cells, help_text, allowed_range(f).replace("|", ", ")])
@@ -145,7 +150,7 @@ def _camel(name: str) -> str:
 def task_words(name: str) -> str:
     """What the task's function says of observation and action."""
     module = __import__(f"diffmaac_envs.{name}", fromlist=[name])
-    return inspect.getdoc(getattr(module, name)) or ""
+    return (inspect.getdoc(getattr(module, name)) or "").replace("\n", "\n> ")
 
 
 def task_observation(name: str) -> str:
