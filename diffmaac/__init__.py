@@ -7,7 +7,7 @@
     qpos, qvel = step(qpos, qvel, ctrl)
 
 Each command of the command line is a function here, with the same words: `train`, `evaluate`, `plot`, `report`,
-`sweep`, `list_runs`, `reproduce`, `check_gradients`, `gradient_error`, `model_error`.
+`export`, `sweep`, `list_runs`, `reproduce`, `check_gradients`, `gradient_error`, `model_error`.
 
 A name is loaded when it is first used, and with it what it needs (torch, MuJoCo, JAX, matplotlib). Gymnasium knows our
 tasks from here on: `gymnasium.make("diffmaac/HalfCheetah-v0")`.
@@ -21,6 +21,7 @@ from diffmaac.registration import register_now_or_later
 if TYPE_CHECKING:
     from diffmaac.analysis.check_gradients import check_gradients as check_gradients
     from diffmaac.analysis.evaluate import evaluate as evaluate
+    from diffmaac.analysis.export import export as export
     from diffmaac.analysis.gradient_error import gradient_error as gradient_error
     from diffmaac.analysis.model_error import model_error as model_error
     from diffmaac.analysis.report import report as report
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "analysis.check_gradients": ["check_gradients"],
     "analysis.evaluate": ["evaluate"],
+    "analysis.export": ["export"],
     "analysis.gradient_error": ["gradient_error"],
     "analysis.model_error": ["model_error"],
     "analysis.report": ["report"],

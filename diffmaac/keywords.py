@@ -373,6 +373,13 @@ class ReportKeywords(TypedDict, total=False):
     """MP4 file to show; empty: those in RUN/videos; default empty"""
 
 
+class ExportKeywords(TypedDict, total=False):
+    """Which policy."""
+
+    which: Literal["last", "best"]
+    """policy of the last checkpoint, or of the best evaluation; default last"""
+
+
 class PlotKeywords(TypedDict, total=False):
     """Where the figure goes."""
 

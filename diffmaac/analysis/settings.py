@@ -34,6 +34,13 @@ OF_THE_PLANNER = frozenset({"dynamics", *(f.name for f in fields(PlanSettings))}
 
 
 @dataclass(frozen=True)
+class ExportSettings:
+    """Which policy."""
+
+    which: str = setting("last", "policy of the last checkpoint, or of the best evaluation", choices=tuple(POLICIES))
+
+
+@dataclass(frozen=True)
 class CheckSettings:
     """What is checked, and on how many states."""
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from diffmaac.analysis.settings import (
     CheckSettings,
     EvaluateSettings,
+    ExportSettings,
     GradientErrorSettings,
     ModelErrorSettings,
     PageSettings,
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type] = {
     "GradientErrorKeywords": GradientErrorSettings,
     "ModelErrorKeywords": ModelErrorSettings,
     "ReportKeywords": PageSettings,
+    "ExportKeywords": ExportSettings,
     "PlotKeywords": PlotSettings,
     "ReproduceKeywords": ReproduceSettings,
     "RunsKeywords": RunsSettings,
