@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mujoco
@@ -12,12 +13,15 @@ from torch import Tensor
 from diffmaac import autograd, physics
 from diffmaac.engine_step import INPUTS, EngineStep, HasPullBack, check_gradients, check_inputs, check_outputs
 from diffmaac.errors import unknown
+from diffmaac.parametric import NamedParameters
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled
 
 _LOGGER = logging.getLogger(__name__)
 GRADIENTS = ("auto", "implicit", "engine", "unrolled", "finite_difference")
+PARAMETRIC = ("engine", "finite_difference")
+"""Those that differentiate by parameters, too."""
 UNROLLED_ITERATIONS = 10
 """Six converge on half_cheetah's contact states; the rest is a margin for others."""
 SMALL_MODEL = 5
@@ -51,11 +55,16 @@ class DifferentiablePhysics:
             nothing), "unrolled", "finite_difference" (of the C engine), an object of `diffmaac.physics`, or "auto":
             "engine", and "finite_difference" for small models and what "engine" refuses; where torch has CUDA
             "implicit", if MJX can load the model. The attribute `gradient` tells which it is, and the log why.
+        parameters: names of fields of the model, such as "body_mass", that are inputs of the step as well. Calls then
+            take `parameters={"body_mass": tensor}`, of the field's shape or with the batch in front; a field that is
+            left out keeps the model's values. docs/parameters.md lists the fields, and what follows from them. The
+            attribute `parameters` has the model's values. Needs the gradient "engine" or "finite_difference".
         remat: keep only the inputs between forward and backward pass, and compute the step again in the latter. Where
             the C engine steps, it is so anyway.
 
     Raises:
-        ValueError: the model, the gradient or, when called, an input's shape, dtype or device cannot be used.
+        ValueError: the model, the gradient, a parameter or, when called, an input's shape, dtype, device or domain
+            cannot be used.
         UnsupportedModel: the gradient cannot do the model; in the backward pass, what it differentiates is not the C
             engine's step; names row, coordinate and size.
         DivergenceError: when called, an input is not finite, or a state is no longer finite after the step; names its
@@ -68,19 +77,35 @@ class DifferentiablePhysics:
         frame_skip: int = 1,
         gradient: str | AbstractGradient = "auto",
         remat: bool = False,
+        parameters: Sequence[str] = (),
     ):
         model = _compiled_model(model)
-        self.gradient = _choose(model, frame_skip, gradient)
-        self._arguments = (model, frame_skip, self.gradient, remat)
+        space = physics.ParameterSpace(model, parameters)
+        self.gradient = _choose(model, frame_skip, gradient, bool(space.names))
+        self._arguments = (model, frame_skip, self.gradient, remat, space.names)
         self._widths = {"qpos": model.nq, "qvel": model.nv, "act": model.na, "ctrl": model.nu}
         threads = torch.get_num_threads()
         self._engine = physics.Engine(model, frame_skip, threads)
         self._seen: set[tuple] = set()
         self._on_host = autograd.to_torch(EngineStep(self._engine, self._derivative(threads)))
+        self._parameters = NamedParameters(space)
+        if space.names:
+            eps = self.gradient.eps if isinstance(self.gradient, FiniteDifference) else None
+            step = physics.ParameterDifferentiation(space, frame_skip, eps, threads)
+            self._with_parameters = autograd.to_torch(EngineStep(step, step))
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The model's own values of its parameters, in float64: name -> tensor of the field's shape."""
+        return self._parameters.values
+
+    def model_with(self, parameters: Mapping[str, Tensor | np.ndarray]) -> mujoco.MjModel:
+        """A copy of the model with these values, and with the constants that follow from them."""
+        return self._parameters.model(parameters)
 
     def _derivative(self, threads: int) -> HasPullBack:
         """The derivative of the engine's step. Where JAX has a part in it, this prepares MJX's own step as well."""
-        model, frame_skip, gradient, remat = self._arguments
+        model, frame_skip, gradient, remat, _ = self._arguments
         if isinstance(gradient, FiniteDifference):
             return physics.CentralDifferences(model, frame_skip, gradient.eps, threads)
         if isinstance(gradient, EngineGradient):
@@ -109,6 +134,7 @@ class DifferentiablePhysics:
         qvel: Tensor | np.ndarray,
         ctrl: Tensor | np.ndarray,
         act: Tensor | np.ndarray | None = None,
+        parameters: Mapping[str, Tensor | np.ndarray] | None = None,
     ) -> tuple[Tensor, ...]:
         """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given.
 
@@ -117,19 +143,34 @@ class DifferentiablePhysics:
         """
         if torch.compiler.is_compiling():
             # There is nothing in it that torch could compile: the graph breaks here, without a warning.
-            return uncompiled(self._call)(qpos, qvel, act, ctrl)
-        return self._call(qpos, qvel, act, ctrl)
+            return uncompiled(self._call)(parameters or {}, qpos, qvel, act, ctrl)
+        return self._call(parameters or {}, qpos, qvel, act, ctrl)
 
-    def _call(self, *given: Tensor | np.ndarray | None) -> tuple[Tensor, ...]:
-        named = dict(zip(INPUTS, given, strict=True))
+    def _call(
+        self, parameters: Mapping[str, Tensor | np.ndarray], *given: Tensor | np.ndarray | None
+    ) -> tuple[Tensor, ...]:
+        named = dict(zip(INPUTS, given, strict=False))
         with_act = named["act"] is not None
         if not with_act:
             qpos = _tensor("qpos", named["qpos"])
             named["act"] = qpos.new_zeros((*qpos.shape[:1], 0))
         inputs = {name: _tensor(name, x) for name, x in named.items()}
         self._check(inputs)
-        qpos, qvel, act = self._advance(tuple(inputs.values()))
+        if parameters:
+            rows = self._rows(parameters, inputs["qpos"])
+            qpos, qvel, act = self._with_parameters(*inputs.values(), rows)
+        else:
+            qpos, qvel, act = self._advance(tuple(inputs.values()))
         return (qpos, qvel, act) if with_act else (qpos, qvel)
+
+    def _rows(self, parameters: Mapping[str, Tensor | np.ndarray], qpos: Tensor) -> Tensor:
+        """The parameters of each row, (batch, size)."""
+        if not self.parameters:
+            raise ValueError(
+                f"the step was built without parameters, and was given {', '.join(map(str, parameters))}. Build it with"
+                " DifferentiablePhysics(model, parameters=(...))."
+            )
+        return self._parameters.rows(parameters, qpos)
 
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         by_engine = inputs[0].device.type == "cpu" and not self.gradient.changes_physics
@@ -189,7 +230,15 @@ def _tensor(name: str, x: object) -> Tensor:
     return x
 
 
-def _choose(model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGradient) -> AbstractGradient:
+def _choose(
+    model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGradient, parametric: bool
+) -> AbstractGradient:
+    if parametric and gradient == "auto":
+        return _fastest_of_engine(model, frame_skip)[0]
+    if parametric and not (isinstance(gradient, EngineGradient | FiniteDifference) or gradient in PARAMETRIC):
+        raise ValueError(
+            f"gradient={gradient} takes no parameters; expected one of auto, {', '.join(PARAMETRIC)}, or their objects."
+        )
     if isinstance(gradient, AbstractGradient):
         return gradient
     makers = {
@@ -217,6 +266,10 @@ def _fastest(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, 
             _LOGGER.warning("gradient=auto leaves MJX: %s", error)
     if model.nv <= SMALL_MODEL:
         return FiniteDifference(), f"the model has {model.nv} degrees of freedom, at most {SMALL_MODEL}"
+    return _fastest_of_engine(model, frame_skip)
+
+
+def _fastest_of_engine(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, str]:
     try:
         physics.check_model(model, frame_skip)
     except physics.UnsupportedModel as error:

@@ -1,29 +1,43 @@
 """The C engine's step on tensors, with the derivative that a gradient gives it; what is not finite is named."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac import autograd, physics
+from diffmaac import autograd
 from diffmaac.errors import DivergenceError
 
-INPUTS = ("qpos", "qvel", "act", "ctrl")
+INPUTS = ("qpos", "qvel", "act", "ctrl", "parameters")
+"""Of a step; the last where the model has parameters."""
+STATES = 3
+"""Of qpos, qvel and act there are cotangents."""
 
 
 @runtime_checkable
 class HasPullBack(Protocol):
-    """A gradient: (qpos, qvel, act, ctrl, and cotangents of qpos, qvel, act) -> gradients of the first four."""
+    """A gradient: (the inputs, and cotangents of qpos, qvel, act) -> gradients of the inputs."""
 
     def pull_back(self, *inputs_and_cotangents: np.ndarray) -> tuple[np.ndarray, ...]: ...
+
+
+@runtime_checkable
+class HasSteps(Protocol):
+    """Steps without a gradient: inputs (batch, width) -> qpos, qvel, act, after the step or after every time step."""
+
+    @property
+    def step(self) -> Callable[..., tuple[np.ndarray, ...]]: ...
+
+    @property
+    def trajectory(self) -> Callable[..., tuple[np.ndarray, ...]]: ...
 
 
 class EngineStep(autograd.AbstractRowFunction):
     """The C engine's step with the vector-Jacobian product of `gradient`, on tensors; names what is not finite."""
 
-    def __init__(self, engine: physics.Engine, gradient: HasPullBack):
+    def __init__(self, engine: HasSteps, gradient: HasPullBack):
         self._engine = engine
         self._gradient = gradient
 
@@ -34,20 +48,20 @@ class EngineStep(autograd.AbstractRowFunction):
         return outputs
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        inputs, cotangents = inputs_and_cotangents[:4], inputs_and_cotangents[4:]
+        inputs, cotangents = inputs_and_cotangents[:-STATES], inputs_and_cotangents[-STATES:]
         gradients = _tensors(self._gradient.pull_back(*_arrays(inputs_and_cotangents)), inputs[0])
         check_gradients(gradients, cotangents)
         return gradients
 
 
 def check_inputs(inputs: Sequence[Tensor]) -> None:
-    """Raises DivergenceError where one of (qpos, qvel, act, ctrl) is not finite, with its row."""
-    for name, x in zip(INPUTS, inputs, strict=True):
+    """Raises DivergenceError where a state or a control is not finite, with its row."""
+    for name, x in zip(INPUTS[:4], inputs, strict=False):
         if (row := _not_finite(x)) is not None:
             raise DivergenceError(f"{name} is not finite in row {row} of {len(x)}. Look at what produced it.")
 
 
-def check_outputs(engine: physics.Engine, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+def check_outputs(engine: HasSteps, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Raises DivergenceError where a state after the step is not finite, with its row and time step."""
     row = _not_finite(torch.cat(list(outputs), 1))
     if row is None:
@@ -69,7 +83,7 @@ def check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -
             f"the gradient that arrives at the step's result is not finite in row {row} of {len(cotangents[0])}: look"
             " at what was computed from the result."
         )
-    for name, x in zip(INPUTS, gradients, strict=True):
+    for name, x in zip(INPUTS, gradients, strict=False):
         if (row := _not_finite(x)) is not None:
             raise DivergenceError(
                 f"the gradient of the step with respect to {name} is not finite in row {row} of {len(x)}, though the"

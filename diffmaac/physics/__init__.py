@@ -14,6 +14,8 @@ from diffmaac.physics.engine_gradient import check_model as check_model
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
+from diffmaac.physics.parameter_gradient import ParameterDifferentiation as ParameterDifferentiation
+from diffmaac.physics.parameters import ParameterSpace as ParameterSpace
 from diffmaac.physics.unsupported import UnsupportedModel as UnsupportedModel
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from diffmaac.physics.activation import Activations
 from diffmaac.physics.inverse import InverseDynamics, Linearization
+from diffmaac.physics.parameter_slopes import ParameterSlopes, StageSlopes
 from diffmaac.physics.tangent import TangentSpace
 
 
@@ -20,12 +21,13 @@ class State(NamedTuple):
 
 
 class Pullback(NamedTuple):
-    """Gradients with respect to the states before a time step and to its controls."""
+    """Gradients with respect to the states before a time step, to its controls, and to parameters of the model."""
 
     qpos: Float[np.ndarray, "n nv"]
     qvel: Float[np.ndarray, "n nv"]
     act: Float[np.ndarray, "n na"]
     ctrl: Float[np.ndarray, "n nu"]
+    parameters: Float[np.ndarray, "n size"]
 
 
 class SingleStage:
@@ -40,25 +42,36 @@ class SingleStage:
         da = -(dr/da)^-1 (dr/dqpos dqpos + dr/dqvel dqvel + dr/dact dact + dr/dctrl dctrl).
     """
 
-    def __init__(self, model: mujoco.MjModel):
+    def __init__(self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None):
         self._inverse = InverseDynamics(model)
+        self._parameters = parameters
         self._tangent = TangentSpace(model)
         self._activations = Activations(model)
         self._h = model.opt.timestep
 
+    @property
+    def models(self) -> list[mujoco.MjModel]:
+        """The copies of the model in here."""
+        return self._inverse.models
+
     def pull_back(self, before: State, ctrl: np.ndarray, after: State, gradient: State) -> Pullback:
         """From the gradient with respect to the states `after` the step that the engine made from `before`."""
-        linear = self._inverse.linearize(*before, ctrl, (after.qvel - before.qvel) / self._h)
+        inputs = (*before, ctrl, (after.qvel - before.qvel) / self._h)
+        linear = self._inverse.linearize(*inputs)
         linear.check()
         qpos, moved = self._tangent.transport(self._h * after.qvel, gradient.qpos)
         qvel = gradient.qvel + self._h * moved
         act, rate = self._activations.pull_back(before.act, linear.actuation.rate, gradient.act)
-        stage = through_stage(linear, self._h * qvel, rate)
-        return Pullback(qpos + stage.qpos, qvel + stage.qvel, act + stage.act, stage.ctrl)
+        slopes = None if self._parameters is None else self._parameters.linearize(*inputs)
+        stage = through_stage(linear, self._h * qvel, rate, slopes)
+        return Pullback(qpos + stage.qpos, qvel + stage.qvel, act + stage.act, stage.ctrl, stage.parameters)
 
 
 def through_stage(
-    linear: Linearization, acceleration: Float[np.ndarray, "n nv"], rate: Float[np.ndarray, "n na"]
+    linear: Linearization,
+    acceleration: Float[np.ndarray, "n nv"],
+    rate: Float[np.ndarray, "n na"],
+    parameters: StageSlopes | None = None,
 ) -> Pullback:
     """From the gradients with respect to the acceleration a and to the rates of the activations."""
     slopes = linear.actuation
@@ -69,4 +82,7 @@ def through_stage(
         qvel=(slopes.rate_qvel @ rate - linear.qvel @ force)[..., 0],
         act=(slopes.rate_act @ rate + slopes.force_act @ force)[..., 0],
         ctrl=(slopes.rate_ctrl @ rate + slopes.force_ctrl @ force)[..., 0],
+        parameters=np.zeros((len(rate), 0))
+        if parameters is None
+        else parameters.pull_back(force[..., 0], acceleration),
     )

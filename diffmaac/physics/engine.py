@@ -4,6 +4,7 @@ import copy
 import math
 import os
 import threading
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import mujoco
@@ -92,8 +93,19 @@ class Engine:
         qpos, qvel, act = (as_alike(x, arrays[0]) for x in self.step(*map(as_rows, arrays)))
         return qpos, qvel, act
 
-    def trajectory(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
-        """The states after every time step: (batch, frame_skip, width) each."""
+    def trajectory(
+        self,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        act: np.ndarray,
+        ctrl: np.ndarray,
+        *,
+        models: Sequence[mujoco.MjModel] | None = None,
+    ) -> Arrays:
+        """The states after every time step: (batch, frame_skip, width) each.
+
+        `models` are copies of the engine's with other values, one a row.
+        """
         self._check_process()
         nq, nv = self.model.nq, self.model.nv
         if len(qpos) == 0:  # of no states `mujoco.rollout` makes an invalid access to memory
@@ -104,7 +116,9 @@ class Engine:
         controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
         warmstart = np.zeros((len(qpos), nv))
         with self._lock:
-            states, _ = self._pool.rollout(self.model, self._data, start, controls, initial_warmstart=warmstart)
+            states, _ = self._pool.rollout(
+                self.model if models is None else list(models), self._data, start, controls, initial_warmstart=warmstart
+            )
         after = np.asarray(states)[..., 1:]
         return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv : nq + nv + self.model.na]
 

@@ -48,6 +48,11 @@ class CentralDifferences:
         self._tangent = TangentSpace(model)
         self._eps = eps
 
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The engine's copy of the model."""
+        return self._engine.model
+
     def step(self, *inputs: ArrayLike) -> Arrays:
         """(qpos, qvel, act, ctrl) -> (qpos, qvel, act)."""
         return self._engine.step_alike(*inputs)

@@ -52,6 +52,11 @@ class ForceSlopes:
         self._smooth_places = _places(model.D_rownnz, model.D_colind)
         self.begin(0)
 
+    @property
+    def models(self) -> list[mujoco.MjModel]:
+        """The copies of the model in here."""
+        return [] if self._twin is None else [self._twin]
+
     def begin(self, n: int) -> None:
         """Forgets what is recorded, and makes room for n states."""
         self._rows = ConstraintRows(n, self._model.nv)
@@ -124,6 +129,8 @@ class SlopesByDifferences:
     """The derivative of r with respect to the acceleration, by differences: of integrators that have no closed form."""
 
     know_velocity = False
+    models = ()
+    """It copies none."""
 
     def __init__(self, model: mujoco.MjModel):
         self._model = model

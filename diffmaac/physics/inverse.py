@@ -84,7 +84,7 @@ class InverseDynamics:
     """
 
     def __init__(self, model: mujoco.MjModel):
-        self.model = _inverse_model(model)
+        self.model = inverse_model(model)
         self._data = data = mujoco.MjData(self.model)
         self._qacc = data.qacc
         self._recorder = (
@@ -96,6 +96,11 @@ class InverseDynamics:
         )
         self._prepares = model.nu > 0 and is_implicit(self.model)
         self._forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
+
+    @property
+    def models(self) -> list[mujoco.MjModel]:
+        """The copies of the model in here."""
+        return [self.model, *self._slopes.models]
 
     def linearize(self, *inputs: np.ndarray) -> Linearization:
         """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
@@ -187,7 +192,7 @@ def smooth_side(above: Float[np.ndarray, "*n nv"], below: Float[np.ndarray, "*n 
     return np.where(apart, smaller, (above + below) / 2)
 
 
-def _inverse_model(model: mujoco.MjModel) -> mujoco.MjModel:
+def inverse_model(model: mujoco.MjModel) -> mujoco.MjModel:
     """A copy of `model` whose inverse dynamics is that of one time step, or of one stage of RK4."""
     model = copy.copy(model)
     flags = mujoco.mjtEnableBit

@@ -6,6 +6,7 @@ import numpy as np
 from diffmaac.physics.activation import Activations
 from diffmaac.physics.adjoint import Pullback, State, through_stage
 from diffmaac.physics.inverse import InverseDynamics
+from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.tangent import TangentSpace
 
 NODES = (0.5, 0.5, 1.0)
@@ -19,12 +20,18 @@ class RungeKutta:
     The four accelerations are computed anew by the engine; each is the root of the residual r of `InverseDynamics`.
     """
 
-    def __init__(self, model: mujoco.MjModel):
+    def __init__(self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None):
         self._model, self._data = model, mujoco.MjData(model)
         self._inverse = InverseDynamics(model)
+        self._parameters = parameters
         self._tangent = TangentSpace(model)
         self._activations = Activations(model)
         self._h = model.opt.timestep
+
+    @property
+    def models(self) -> list[mujoco.MjModel]:
+        """The copies of the model in here."""
+        return self._inverse.models
 
     def pull_back(self, before: State, ctrl: np.ndarray, after: State, gradient: State) -> Pullback:
         """From the gradient with respect to the states `after` the step that the engine made from `before`."""
@@ -32,14 +39,18 @@ class RungeKutta:
         velocity, mean_rate = _mean([stage.qvel for stage in stages]), _mean(rates)
         position, moved = self._tangent.transport(self._h * velocity, gradient.qpos)
         act, rate = self._activations.pull_back(before.act, mean_rate, gradient.act)
-        total = Pullback(position, gradient.qvel, act, np.zeros_like(ctrl))
+        size = 0 if self._parameters is None else self._parameters.size
+        total = Pullback(position, gradient.qvel, act, np.zeros_like(ctrl), np.zeros((len(ctrl), size)))
         # Of each stage: the gradients with respect to its velocity, its acceleration and its rates.
         towards = [[self._h * w * moved, self._h * w * gradient.qvel, w * rate] for w in WEIGHTS]
         for i in reversed(range(len(stages))):
             linear = self._inverse.linearize(*stages[i], ctrl, accelerations[i])
             linear.check()
             velocity, acceleration, rate = towards[i]
-            pulled = through_stage(linear, acceleration, rate)
+            slopes = (
+                None if self._parameters is None else self._parameters.linearize(*stages[i], ctrl, accelerations[i])
+            )
+            pulled = through_stage(linear, acceleration, rate, slopes)
             pulled = pulled._replace(qvel=pulled.qvel + velocity)
             if i > 0:
                 step = self._h * NODES[i - 1]

@@ -7,6 +7,7 @@ import numpy as np
 
 from diffmaac.physics.adjoint import SingleStage, State
 from diffmaac.physics.inverse import UnexplainedForce
+from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.runge_kutta import RungeKutta
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.physics.unsupported import UnsupportedModel
@@ -19,13 +20,20 @@ CHUNK = 32
 class TrajectoryAdjoint:
     """Pulls gradients back through the time steps of `model`, for one thread. A row does not depend on the others."""
 
-    def __init__(self, model: mujoco.MjModel):
-        self._model, self._tangent = model, TangentSpace(model)
+    def __init__(self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None):
+        self._model, self._tangent, self._size = model, TangentSpace(model), 0
+        if parameters is not None:
+            self._size = parameters.size
         rk4 = model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_RK4)
-        self._stage = RungeKutta(model) if rk4 else SingleStage(model)
+        self._stage = RungeKutta(model, parameters) if rk4 else SingleStage(model, parameters)
+
+    @property
+    def models(self) -> list[mujoco.MjModel]:
+        """All copies of the model in here, its own object among them."""
+        return [self._model, *self._stage.models]
 
     def pull_back(self, arrays: Rows, first: int = 0) -> Rows:
-        """Of trajectories, their inputs and cotangents: the gradients of the inputs.
+        """Of trajectories, their inputs and cotangents: the gradients of the inputs, and of parameters if any.
 
         Args:
             arrays: qpos, qvel, act (n, time steps, width) after each time step; qpos, qvel, act, ctrl (n, width)
@@ -44,14 +52,16 @@ class TrajectoryAdjoint:
         steps = trajectory[0].shape[1]
         states = [State(qpos, qvel, act), *(State(*(x[:, k] for x in trajectory)) for k in range(steps))]
         gradient = State(self._tangent.project(states[-1].qpos, cotangents[0]), *cotangents[1:])
-        total = np.zeros_like(ctrl)
+        total, parameters = np.zeros_like(ctrl), np.zeros((len(ctrl), self._size))
         for k in reversed(range(steps)):
             try:
                 pulled = self._stage.pull_back(states[k], ctrl, states[k + 1], gradient)
             except UnexplainedForce as error:
                 raise UnsupportedModel(self._describe(error, first, k + 1)) from error
             gradient, total = State(pulled.qpos, pulled.qvel, pulled.act), total + pulled.ctrl
-        return self._tangent.pull_back(qpos, gradient.qpos), gradient.qvel, gradient.act, total
+            parameters += pulled.parameters
+        gradients = (self._tangent.pull_back(qpos, gradient.qpos), gradient.qvel, gradient.act, total)
+        return (*gradients, parameters) if self._size else gradients
 
     def _describe(self, error: UnexplainedForce, first: int, time_step: int) -> str:
         return (

@@ -18,7 +18,7 @@ LAYERS = [
     ["tasks"],
     ["registration"],
     ["nn", "autograd", "bridge", "physics"],
-    ["engine_step"],
+    ["engine_step", "parametric"],
     ["differentiable"],
     ["dynamics"],
     ["objectives", "replay", "rollout"],

@@ -44,7 +44,17 @@ class mjtCatBit(_Enum):
 class mjtCone(_Enum):
     mjCONE_ELLIPTIC: ClassVar[mjtCone]
 
+class mjtConstraint(_Enum):
+    mjCNSTR_EQUALITY: ClassVar[mjtConstraint]
+    mjCNSTR_FRICTION_DOF: ClassVar[mjtConstraint]
+    mjCNSTR_FRICTION_TENDON: ClassVar[mjtConstraint]
+    mjCNSTR_LIMIT_JOINT: ClassVar[mjtConstraint]
+    mjCNSTR_LIMIT_TENDON: ClassVar[mjtConstraint]
+    mjCNSTR_CONTACT_FRICTIONLESS: ClassVar[mjtConstraint]
+
 class mjtConstraintState(_Enum):
+    mjCNSTRSTATE_LINEARNEG: ClassVar[mjtConstraintState]
+    mjCNSTRSTATE_LINEARPOS: ClassVar[mjtConstraintState]
     mjCNSTRSTATE_QUADRATIC: ClassVar[mjtConstraintState]
     mjCNSTRSTATE_CONE: ClassVar[mjtConstraintState]
 
@@ -55,6 +65,8 @@ class mjtDisableBit(_Enum):
     mjDSBL_CONTACT: ClassVar[mjtDisableBit]
     mjDSBL_SPRING: ClassVar[mjtDisableBit]
     mjDSBL_DAMPER: ClassVar[mjtDisableBit]
+    mjDSBL_GRAVITY: ClassVar[mjtDisableBit]
+    mjDSBL_MIDPHASE: ClassVar[mjtDisableBit]
     mjDSBL_FILTERPARENT: ClassVar[mjtDisableBit]
     mjDSBL_AUTORESET: ClassVar[mjtDisableBit]
     mjDSBL_EULERDAMP: ClassVar[mjtDisableBit]
@@ -69,6 +81,7 @@ class mjtDyn(_Enum):
     mjDYN_DCMOTOR: ClassVar[mjtDyn]
 
 class mjtEnableBit(_Enum):
+    mjENBL_OVERRIDE: ClassVar[mjtEnableBit]
     mjENBL_ENERGY: ClassVar[mjtEnableBit]
     mjENBL_FWDINV: ClassVar[mjtEnableBit]
     mjENBL_INVDISCRETE: ClassVar[mjtEnableBit]
@@ -77,6 +90,8 @@ class mjtEnableBit(_Enum):
 class mjtEq(_Enum):
     mjEQ_CONNECT: ClassVar[mjtEq]
     mjEQ_WELD: ClassVar[mjtEq]
+    mjEQ_JOINT: ClassVar[mjtEq]
+    mjEQ_TENDON: ClassVar[mjtEq]
 
 class mjtFontScale(_Enum):
     mjFONTSCALE_100: ClassVar[mjtFontScale]
@@ -116,6 +131,7 @@ class mjtObj(_Enum):
     mjOBJ_JOINT: ClassVar[mjtObj]
     mjOBJ_DOF: ClassVar[mjtObj]
     mjOBJ_GEOM: ClassVar[mjtObj]
+    mjOBJ_SITE: ClassVar[mjtObj]
     mjOBJ_PAIR: ClassVar[mjtObj]
     mjOBJ_EQUALITY: ClassVar[mjtObj]
     mjOBJ_TENDON: ClassVar[mjtObj]
@@ -153,6 +169,8 @@ class mjtWrap(_Enum):
 class MjOption:
     timestep: float
     gravity: _Floats
+    density: float
+    viscosity: float
     tolerance: float
     ccd_tolerance: float
     iterations: int
@@ -177,9 +195,17 @@ class MjVisual:
 
     quality: Quality
 
+class MjsBody:
+    """A body of a specification; what `add_geom` takes are the attributes of a geom."""
+
+    def add_geom(self, **attributes: object) -> object: ...
+
 class MjSpec:
     @staticmethod
     def from_string(xml: str) -> MjSpec: ...
+    @staticmethod
+    def from_file(filename: str) -> MjSpec: ...
+    worldbody: MjsBody
     def compile(self) -> MjModel: ...
 
 class MjModel:
@@ -211,6 +237,28 @@ class MjModel:
     body_conaffinity: _Integers
     body_contype: _Integers
     body_weldid: _Integers
+    body_mass: _Floats
+    body_gravcomp: _Floats
+    body_invweight0: _Floats
+    body_rootid: _Integers
+    body_dofnum: _Integers
+    body_simple: NDArray[np.uint8]
+    body_sameframe: NDArray[np.uint8]
+    geom_sameframe: NDArray[np.uint8]
+    site_sameframe: NDArray[np.uint8]
+    jnt_stiffnesspoly: _Floats
+    jnt_actgravcomp: _Booleans
+    dof_bodyid: _Integers
+    dof_M0: _Floats
+    dof_invweight0: _Floats
+    geom_friction: _Floats
+    geom_priority: _Integers
+    geom_rbound: _Floats
+    geom_aabb: _Floats
+    eq_obj1id: _Integers
+    eq_obj2id: _Integers
+    eq_objtype: _Integers
+    tendon_invweight0: _Floats
     jnt_actfrclimited: _Booleans
     jnt_actfrcrange: _Floats
     jnt_type: _Integers
@@ -282,6 +330,7 @@ class _Contacts:
     dist: _Floats
     efc_address: _Integers
     geom: _Integers
+    friction: _Floats
 
 class MjData:
     def __init__(self, model: MjModel) -> None: ...
@@ -296,6 +345,8 @@ class MjData:
     efc_J_rownnz: _Integers
     efc_aref: _Floats
     efc_state: _Integers
+    efc_type: _Integers
+    efc_id: _Integers
     efc_KBIP: _Floats
     efc_force: _Floats
     qpos: _Floats
@@ -309,6 +360,13 @@ class MjData:
     moment_rownnz: _Integers
     ctrl: _Floats
     M: _Floats
+    cdof: _Floats
+    cvel: _Floats
+    cacc: _Floats
+    xipos: _Floats
+    xmat: _Floats
+    ximat: _Floats
+    subtree_com: _Floats
     qDeriv: _Floats
     qacc: _Floats
     qacc_warmstart: _Floats
@@ -326,6 +384,11 @@ def mj_constraintUpdate(m: MjModel, d: MjData, jar: _Floats, cost: _Floats | Non
 def mj_saveModel(m: MjModel, filename: str | None, buffer: NDArray[np.uint8] | None) -> None: ...
 def mj_sizeModel(m: MjModel) -> int: ...
 def mj_solveM(m: MjModel, d: MjData, x: _Floats, y: _Floats) -> None: ...
+def mj_fullM(m: MjModel, d: MjData, dst: _Floats) -> None: ...
+def mj_setConst(m: MjModel, d: MjData) -> None: ...
+def mj_makeConstraint(m: MjModel, d: MjData) -> None: ...
+def mj_referenceConstraint(m: MjModel, d: MjData) -> None: ...
+def mj_rnePostConstraint(m: MjModel, d: MjData) -> None: ...
 def mj_isSparse(m: MjModel) -> bool: ...
 def mj_fwdActuation(m: MjModel, d: MjData) -> None: ...
 def mj_inverse(m: MjModel, d: MjData) -> None: ...

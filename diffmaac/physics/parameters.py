@@ -1,0 +1,159 @@
+"""The parameters of a model as one vector: read, checked, and written with all that follows from them."""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from diffmaac.errors import DiffmaacError
+from diffmaac.physics.parameter_fields import FIELDS, check_name, read, write
+
+_FRAMES = ("body_ipos", "body_iquat", "body_pos", "body_quat", "geom_pos", "geom_quat", "site_pos", "site_quat")
+"""Fields of which MuJoCo has noted in the model which frames coincide."""
+_SHAPES = ("geom_size", "geom_pos", "geom_quat")
+"""Fields that the trees of bounding volumes were made from."""
+_KINDS = mujoco.mjtGeom
+RELATIVE_STEP = 1e-5
+"""Of differences by numbers that forces are nearly linear in."""
+
+
+class ParameterSpace:
+    """The values of some fields of `model` in a row, (size,), and models that have other values.
+
+    The constants that MuJoCo derives follow as `mj_setConst` sets them (subtree masses, inverse weights of the
+    constraints, lengths of tendons, accelerations of actuators), and the bounding spheres and boxes of geoms follow
+    their sizes. What only the compiler derives is held: the inertia of a body does not follow the sizes of its geoms.
+
+    Raises:
+        DiffmaacError: a field does not exist, has no gradient, is named twice, or is empty.
+    """
+
+    def __init__(self, model: mujoco.MjModel, names: Sequence[str]):
+        if isinstance(names, str):
+            raise DiffmaacError(f"parameters is the text {names!r}; expected a list of names, such as ('{names}',).")
+        for name in names:
+            check_name(model, name)
+        if len(set(names)) < len(names):
+            raise DiffmaacError(f"parameters names a field twice: {', '.join(names)}.")
+        self.names = tuple(names)
+        self.model = copy.copy(model)
+        if set(self.names) & set(_SHAPES):
+            self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+        values = [read(model, name) for name in self.names]
+        self.shapes = {name: value.shape for name, value in zip(self.names, values, strict=True)}
+        ends = np.cumsum([0, *(value.size for value in values)])
+        self.slices = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.names)}
+        self.size = int(ends[-1])
+        if set(self.names) & set(_FRAMES):
+            separate_frames(self.model)
+        self.values = np.concatenate([np.zeros(0), *(value.ravel() for value in values)])
+        self._low, self._high = (
+            np.concatenate([np.zeros(0), *(np.full(v.size, getattr(FIELDS[n], side)) for n, v in self._pairs(values))])
+            for side in ("low", "high")
+        )
+        self.scratch = mujoco.MjData(self.model)
+        """For `mj_setConst`, which needs some."""
+
+    def _pairs(self, values: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        return list(zip(self.names, values, strict=True))
+
+    @property
+    def low(self) -> Float[np.ndarray, " size"]:
+        """The least that each number may be."""
+        return self._low
+
+    def steps(self, values: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
+        """How far each number is moved for a difference."""
+        out = np.zeros(self.size)
+        for name, own in self.slices.items():
+            size = np.abs(values[own])
+            relative = RELATIVE_STEP * np.where(size > 0, size, 0.01 * size.max() or 1.0)
+            out[own] = FIELDS[name].step or relative
+        return out
+
+    def model_with(self, values: Float[np.ndarray, " size"]) -> mujoco.MjModel:
+        """A copy of the model that has these values."""
+        model = copy.copy(self.model)
+        self.assign(model, values)
+        return model
+
+    def assign(self, model: mujoco.MjModel, values: Float[np.ndarray, " size"]) -> None:
+        """Gives a copy of the model these values, and lets its constants follow."""
+        for name in self.names:
+            field = values[self.slices[name]].reshape(self.shapes[name])
+            write(model, name, _to_length_one(field) if FIELDS[name].unit else field)
+        if set(self.names) & set(_SHAPES):
+            _bound_geoms(model)
+        self.derive(model)
+
+    def derive(self, model: mujoco.MjModel) -> None:
+        """Lets the constants of a copy of the model follow its values."""
+        mujoco.mj_setConst(model, self.scratch)
+        if set(self.names) & set(_FRAMES):
+            separate_frames(model)
+
+    def flat(self, given: Mapping[str, np.ndarray]) -> Float[np.ndarray, "*batch size"]:
+        """The values with those given in place of the model's own, each of its field's shape or batched."""
+        batches = [array.shape[: array.ndim - len(self.shapes[name])] for name, array in given.items()]
+        batch = np.broadcast_shapes(*batches)
+        out = np.array(np.broadcast_to(self.values, (*batch, self.size)))
+        for name, array in given.items():
+            out[..., self.slices[name]] = array.reshape(*array.shape[: array.ndim - len(self.shapes[name])], -1)
+        return out
+
+    def check(self, values: Float[np.ndarray, "*batch size"]) -> None:
+        """Raises DiffmaacError where a value is not finite or out of its domain; names field and entry."""
+        wrong = ~(np.isfinite(values) & (values >= self._low) & (values <= self._high))
+        if wrong.any():
+            *row, entry = (int(i) for i in np.argwhere(wrong)[0])
+            where = f" in row {row[0]}" if row else ""
+            low = self._low[entry]
+            allowed = "a finite number" if np.isinf(low) else f"a finite number of at least {low:g}"
+            got = values[(*row, entry)]
+            raise DiffmaacError(f"{self.entry(entry)} is {got:.6g}{where}; allowed is {allowed}.")
+
+    def entry(self, index: int) -> str:
+        """What a number of the vector is called: body_mass[2], geom_friction[0, 1]."""
+        name = next(name for name, own in self.slices.items() if own.start <= index < own.stop)
+        place, rest = list[int](), index - self.slices[name].start
+        for width in reversed(self.shapes[name]):
+            place.insert(0, rest % width)
+            rest //= width
+        return f"{name}[{', '.join(map(str, place))}]" if place else name
+
+
+def separate_frames(model: mujoco.MjModel) -> None:
+    """Lets MuJoCo take no frames for one. `mj_setConst` does so up to a distance of 1e-6, where a step would jump."""
+    model.body_sameframe[model.body_simple == 0] = 0
+    model.geom_sameframe[:] = 0
+    model.site_sameframe[:] = 0
+
+
+def _to_length_one(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)
+
+
+def _bound_geoms(model: mujoco.MjModel) -> None:
+    """Writes the bounding spheres and boxes of primitive geoms, as the compiler does."""
+    size, kind = model.geom_size, model.geom_type
+    half = np.array(size)
+    radius: dict[int, np.ndarray] = {
+        int(_KINDS.mjGEOM_SPHERE): size[:, 0],
+        int(_KINDS.mjGEOM_CAPSULE): size[:, 0] + size[:, 1],
+        int(_KINDS.mjGEOM_CYLINDER): np.hypot(size[:, 0], size[:, 1]),
+        int(_KINDS.mjGEOM_ELLIPSOID): size.max(1),
+        int(_KINDS.mjGEOM_BOX): np.linalg.norm(size, axis=1),
+    }
+    sphere, capsule, cylinder = (
+        kind == int(k) for k in (_KINDS.mjGEOM_SPHERE, _KINDS.mjGEOM_CAPSULE, _KINDS.mjGEOM_CYLINDER)
+    )
+    half[sphere] = size[sphere, :1]
+    half[capsule] = np.stack([size[capsule, 0], size[capsule, 0], size[capsule, 0] + size[capsule, 1]], 1)
+    half[cylinder] = np.stack([size[cylinder, 0], size[cylinder, 0], size[cylinder, 1]], 1)
+    for which, bound in radius.items():
+        rows = kind == which
+        model.geom_rbound[rows] = bound[rows]
+        model.geom_aabb[rows, 3:] = half[rows]
