@@ -193,6 +193,10 @@ class TrainKeywords(TypedDict, total=False):
     """length of imagined rollouts at the start and at the end of the ramp [between 1 and 1,000,000]; default
     [1,1]"""
 
+    n_step: int
+    """most steps of an imagined rollout that a critic's target sums up before it asks the critic [between 1 and
+    1,000,000]; default 1"""
+
     rollout_ramp: Numbers
     """environment steps between which the length grows [between 0 and 1,000,000,000]; default [20000,100000]"""
 

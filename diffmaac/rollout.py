@@ -1,5 +1,8 @@
 """Imagined data: rollouts of the policy through any dynamics, without gradients."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +28,8 @@ def imagine(
     length: int,
     gamma: float,
     generator: torch.Generator,
+    n_step: int = 1,
+    alpha: Float[Tensor, ""] | None = None,
 ) -> Transition:
     """`length` steps of the policy from every start state, each chained to the last: (batch * length) transitions.
 
@@ -33,9 +38,13 @@ def imagine(
     learned, a rollout goes on with the probability that the model tells, and `discount_tp1` is gamma times that
     probability: a critic's target is linear in it, so that the mean serves it better than a draw. A state that is not
     finite stands in the result as it is.
+
+    With `n_step` > 1 a transition leads as many steps on, or to the end of its rollout (`over_steps`, with the
+    temperature `alpha`, or 0).
     """
     world = World(dynamics, task.reward, lambda obs: task.discount(obs, 1.0), task.transition_reward)
-    steps = []
+    steps: list[Transition] = []
+    rows: list[Tensor | None] = []
     obs_t = start
     for t in range(length):
         step = _step(policy, world, obs_t, task.action_size, generator)
@@ -43,13 +52,46 @@ def imagine(
         steps.append(step._replace(discount_tp1=gamma * continues))
         if t == length - 1:
             break
+        going = None
         if task.learns_end:
-            obs_t = obs_t[torch.rand(continues.shape, generator=generator, device=continues.device) < continues]
+            going = torch.rand(continues.shape, generator=generator, device=continues.device) < continues
         elif task.terminated is not None:
-            obs_t = obs_t[continues > 0]
+            going = continues > 0
+        rows.append(None if going is None else going.nonzero()[:, 0])
+        if going is not None:
+            obs_t = obs_t[rows[-1]]
         if len(obs_t) == 0:
             break
-    return concatenate(*steps)
+    return concatenate(*(steps if n_step == 1 else over_steps(steps, rows, n_step, alpha)))
+
+
+def over_steps(
+    steps: Sequence[Transition], rows: Sequence[Tensor | None], n_step: int, alpha: Float[Tensor, ""] | None = None
+) -> list[Transition]:
+    """Chained transitions, each made one over `n_step` steps, or fewer where its rollout ends (Sutton 1988).
+
+    ``rows[t]`` are the rows of step t that step t + 1 goes on from; None: all. A reward is
+
+        R_t = r_t + c_t (r_{t+1} - alpha log pi_{t+1}) + c_t c_{t+1} (r_{t+2} - alpha log pi_{t+2}) + ...
+
+    with the discounts c; the discount is their product, and obs_tp1 the state that is reached, so that R_t, followed by
+    the soft value of that state, is a soft critic's target for the policy of the rollout.
+    """
+    result = list(steps)
+    for _ in range(min(n_step, len(steps)) - 1):
+        result = [*map(_extended, steps, rows, result[1:], itertools.repeat(alpha)), result[-1]]
+    return result
+
+
+def _extended(step: Transition, rows: Tensor | None, later: Transition, alpha: Tensor | None) -> Transition:
+    """`step`, which goes on in `rows` with what follows `later`."""
+    reward, discount, obs = step.reward_t.clone(), step.discount_tp1.clone(), step.obs_tp1.clone()
+    go_on = slice(None) if rows is None else rows
+    earned = later.reward_t if alpha is None else later.reward_t - alpha * later.log_prob_t
+    reward[go_on] += step.discount_tp1[go_on] * earned
+    discount[go_on] *= later.discount_tp1
+    obs[go_on] = later.obs_tp1
+    return step._replace(reward_t=reward, discount_tp1=discount, obs_tp1=obs)
 
 
 def _step(

@@ -24,6 +24,40 @@ def test_nothing_is_imagined_beyond_a_terminal_state():
     assert imagined.discount_tp1.tolist() == pytest.approx([0.0] + [0.9] * 6)
 
 
+@pytest.mark.parametrize("n_step", [1, 2, 3, 9])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_transition_over_several_steps_is_the_discounted_sum(n_step, ends):
+    """Followed step by step through the rollouts, against sums written out for each of them."""
+    task = get_task("double_integrator")
+    if ends:
+        task = dataclasses.replace(task, terminated=lambda s: s[..., 0] > 0.2)
+    policy = SquashedGaussianPolicy(2, 1, [8], seeding.torch_generator(0, "policy"))
+    start, alpha, length = torch.linspace(-1.0, 0.25, 12)[:, None].expand(-1, 2), torch.tensor(0.3), 4
+    made = {n: _imagined(policy, task, start, length, n, alpha) for n in (1, n_step)}
+    single, several = made[1], made[n_step]
+    torch.testing.assert_close(several.obs_t, single.obs_t, rtol=0, atol=0)
+    after = {tuple(obs.tolist()): i for i, obs in enumerate(single.obs_t)}  # where a rollout goes on from a state
+    crossed = 0
+    for i in range(len(single.obs_t)):
+        j, reward, discount = i, single.reward_t[i], single.discount_tp1[i]
+        for _ in range(n_step - 1):
+            following = after.get(tuple(single.obs_tp1[j].tolist()))
+            if following is None:
+                break
+            j, crossed = following, crossed + 1
+            reward = reward + discount * (single.reward_t[j] - alpha * single.log_prob_t[j])
+            discount = discount * single.discount_tp1[j]
+        torch.testing.assert_close(several.reward_t[i], reward)
+        torch.testing.assert_close(several.discount_tp1[i], discount)
+        torch.testing.assert_close(several.obs_tp1[i], single.obs_tp1[j], rtol=0, atol=0)
+    assert (crossed > 0) == (n_step > 1) and (several.discount_tp1 == 0).any() == ends
+
+
+def _imagined(policy, task, start, length, n_step, alpha) -> Transition:
+    generator = seeding.torch_generator(0, "imagine")
+    return imagine(policy, true_dynamics(task.system), task, start, length, 0.9, generator, n_step, alpha)
+
+
 def test_the_replay_is_a_ring():
     replay = Replay(3, 1, 1)
     for i in range(5):

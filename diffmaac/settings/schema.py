@@ -214,6 +214,13 @@ class DataSettings:
         length=2,
         idle=(_REAL_DATA,),
     )
+    n_step: int = setting(
+        1,
+        "most steps of an imagined rollout that a critic's target sums up before it asks the critic",
+        1,
+        10**6,
+        idle=(_REAL_DATA, Idle("rollout_length={rollout_length}", lambda v: v["rollout_length"][-1] == 1)),
+    )
     rollout_ramp: list[int] = setting(
         [20_000, 100_000],
         "environment steps between which the length grows",

@@ -340,8 +340,9 @@ class Trainer:
     def _rolled_out(self, length: int, start: torch.Tensor) -> Transition:
         """Rollouts of the policy from `start`."""
         assert self._imagination is not None
-        gamma, generator = self.settings.agent.gamma, self._generators["imagine"]
-        imagined = imagine(self.agent.policy, self._imagination, self._trained, start, length, gamma, generator)
+        agent, data, generator = self.agent, self.settings.data, self._generators["imagine"]
+        along = agent.policy, self._imagination, self._trained, start, length, self.settings.agent.gamma, generator
+        imagined = imagine(*along, data.n_step, agent.alpha)
         self._finite.note(IMAGINED, largest([imagined.obs_tp1])[0])
         return imagined
 
