@@ -221,6 +221,11 @@ def test_formulas_become_mathml_and_code_stays() -> None:
     assert text.count("<math") == 2 and "`$x$`" in text and "echo $HOME $PATH$" in text and "costs $5" in text
 
 
+def test_a_page_is_described_by_its_first_paragraph() -> None:
+    text = "# Title\n\nYou *learn* how\n`x` links to [a page](a.md).\n\nMore."
+    assert site_hook.summary(text) == "You learn how x links to a page."
+
+
 GOOD = "<html><head><title>t</title></head><body><h1>t</h1>{}</body></html>"
 
 
