@@ -1,7 +1,7 @@
 # diffmaac at the versions of the lock, on a CPU:
 #
 #   docker build -t diffmaac .
-#   docker run --rm -v "$PWD/runs:/work/runs" diffmaac train env=pendulum
+#   docker run --rm -v "$PWD/runs:/home/someone/runs" diffmaac train env=pendulum
 FROM python:3.11-slim
 
 # libegl1 draws videos without a screen.
@@ -15,8 +15,8 @@ COPY diffmaac ./diffmaac
 COPY envs ./envs
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
-RUN useradd --create-home someone && mkdir /work && chown someone /work
+RUN useradd --create-home someone
 USER someone
-WORKDIR /work
+WORKDIR /home/someone
 ENTRYPOINT ["diffmaac"]
 CMD ["--help"]

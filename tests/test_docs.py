@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from mkdocs.exceptions import PluginError
 from support.runs import TINY
 
 import diffmaac
@@ -219,6 +220,32 @@ def test_a_page_with_an_unknown_name_is_refused() -> None:
 def test_formulas_become_mathml_and_code_stays() -> None:
     text = site_hook.set_formulas("with $\\gamma^H$ and `$x$` costs $5\n\n```sh\necho $HOME $PATH$\n```\n\n$$a = b$$")
     assert text.count("<math") == 2 and "`$x$`" in text and "echo $HOME $PATH$" in text and "costs $5" in text
+
+
+def test_a_page_is_described_by_its_first_paragraph() -> None:
+    text = "# Title\n\nYou *learn* how\n`x` links to [a page](a.md).\n\nMore."
+    assert site_hook.summary(text) == "You learn how x links to a page."
+
+
+def test_a_public_name_that_the_reference_lacks_stops_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    site_hook.on_pre_build()
+    monkeypatch.setattr(site_reference, "public_names", lambda: ["train", "forgotten"])
+    with pytest.raises(PluginError, match=r"lacks forgotten"):
+        site_hook.on_pre_build()
+
+
+def test_a_command_that_the_reference_lacks_stops_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(site_reference.COMMANDS, "plot")
+    with pytest.raises(ValueError, match="the command line has"):
+        site_hook.on_pre_build()
+
+
+def test_a_fault_of_a_built_page_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(GOOD.format("<p>good</p>"))
+    site_hook.on_post_build({"site_dir": tmp_path})
+    (tmp_path / "b.html").write_text(GOOD.format('<script src="https://example.org/x.js"></script>'))
+    with pytest.raises(PluginError, match=r"b\.html loads https://example\.org/x\.js"):
+        site_hook.on_post_build({"site_dir": tmp_path})
 
 
 GOOD = "<html><head><title>t</title></head><body><h1>t</h1>{}</body></html>"

@@ -77,11 +77,20 @@ def _formulas(text: str) -> str:
     return INLINE.sub(lambda m: f"<span>{flat(m, 'inline')}</span>", text)
 
 
+def summary(text: str) -> str:
+    """The first paragraph of a page without its markup: what a search engine shows."""
+    paragraph = text.strip().split("\n\n")[1]
+    words = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", paragraph)
+    return " ".join(re.sub(r"[*`$]", "", words).split())
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by MkDocs for each page."""
     try:
-        return set_formulas(fill(markdown))
-    except (jinja2.TemplateError, ValueError, KeyError, OSError, TypeError) as error:
+        filled = fill(markdown)
+        page.meta.setdefault("description", summary(filled))
+        return set_formulas(filled)
+    except (jinja2.TemplateError, ValueError, LookupError, OSError, TypeError) as error:
         raise PluginError(f"{page.file.src_uri}: {type(error).__name__}: {error}") from error
 
 

@@ -108,30 +108,31 @@ def share(file: str, env: str, curve: str, of: str, step: int) -> str:
 
 def planning_table() -> str:
     """Table 1: returns with and without planning, and the gain of a run."""
-    lines = []
-    for env in dict.fromkeys(row["env"] for row in rows("table1.csv")):
-        none, cem = (
-            {r["seed"]: float(r["return"]) for r in rows("table1.csv", env=env, planner=p)} for p in ("none", "cem")
-        )
-        gains = [cem[seed] - none[seed] for seed in cem]
-        spread = f" +- {statistics.stdev(gains):.2g}" if len(gains) > 1 else ""
-        together = statistics.median(numbers("table1.csv", "plan_together_ms", env=env, planner="cem"))
-        alone = statistics.median(numbers("table1.csv", "plan_ms", env=env, planner="cem"))
-        cells = [f"{statistics.fmean(x.values()):,.1f}" for x in (none, cem)]
-        better = sum(gain > 0 for gain in gains)
-        lines.append(
-            [
-                env,
-                str(len(gains)),
-                *cells,
-                f"{statistics.fmean(gains):.2g}{spread}",
-                str(better),
-                f"{alone:.0f}",
-                f"{together:.0f}",
-            ]
-        )
     header = ["task", "runs", "alone", "planned", "gain of a run", "runs that gain", "ms a step", "ten at once [ms]"]
-    return markdown(header, lines, 1)
+    return markdown(header, [_planned(env) for env in dict.fromkeys(row["env"] for row in rows("table1.csv"))], 1)
+
+
+def _planned(env: str) -> list[str]:
+    none, cem = (
+        {r["seed"]: float(r["return"]) for r in rows("table1.csv", env=env, planner=p)} for p in ("none", "cem")
+    )
+    gains = [cem[seed] - none[seed] for seed in cem]
+    gain, spread = (_two_digits(f(gains)) for f in (statistics.fmean, statistics.stdev))
+    returns = [f"{statistics.fmean(x.values()):,.1f}" for x in (none, cem)]
+    times = [numbers("table1.csv", c, env=env, planner="cem") for c in ("plan_ms", "plan_together_ms")]
+    better = str(sum(x > 0 for x in gains))
+    return [
+        env,
+        str(len(gains)),
+        *returns,
+        f"{gain} ± {spread}",
+        better,
+        *(f"{statistics.median(t):.0f}" for t in times),
+    ]
+
+
+def _two_digits(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 10 else f"{x:.2g}"
 
 
 def zoo_table() -> str:

@@ -13,6 +13,7 @@ Row = Mapping[str, str]
 AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.fmean,
     "median": statistics.median,
+    "geometric": statistics.geometric_mean,
     "std": lambda x: statistics.stdev(x) if len(x) > 1 else 0.0,
     "min": min,
     "max": max,
