@@ -1,6 +1,6 @@
 """What the scheduler of sweeps costs: runs that do nothing, through processes and through a local Ray.
 
-python benchmarks/scheduler.py [runs=1000] [jobs=2] [engines=idle,local,ray] [out=docs/results/scheduler.csv]
+python benchmarks/scheduler.py [runs=1000] [jobs=2] [engines=idle,local,ray] [out=docs/results]
 
 `idle` are processes of `true`, so that what is measured is the loop itself and the start of a process; `local` are
 processes of Python that import nothing; `ray` are tasks of Ray, whose workers take one after another.
@@ -32,7 +32,7 @@ class Words:
     runs: int = setting(1000, "runs that do nothing", 1, 100_000)
     jobs: int = setting(2, "runs at a time", 1, 1024)
     engines: list[str] = setting([*ENGINES], "what runs them", choices=ENGINES, fewest=1)
-    out: str = setting("docs/results/scheduler.csv", "file of the table", file=(".csv",))
+    out: str = setting("docs/results", "directory of scheduler.csv")
 
 
 def nothing(run: dict[str, Any]) -> int:
@@ -60,13 +60,14 @@ def measure(name: str, words: Words) -> dict[str, Any]:
     seconds = time.perf_counter() - ready
     row = {"engine": name, "runs": words.runs, "jobs": words.jobs, "start_s": round(ready - began, 2)}
     row |= {"total_s": round(seconds, 2), "overhead_ms": round(1000 * seconds * words.jobs / words.runs, 2)}
-    return row | {"command": " ".join(["python", *sys.argv])} | circumstances(*(["ray"] if name == "ray" else []))
+    asked = [word for word in sys.argv if not word.startswith("out=")]
+    return row | {"command": " ".join(["python", *asked])} | circumstances(*(["ray"] if name == "ray" else []))
 
 
 if __name__ == "__main__":
     with exit_on_error():
         chosen = parse_command(Words, sys.argv[1:])
         rows = [measure(name, chosen) for name in chosen.engines]
-        write_table(Path(chosen.out), rows)
+        write_table(Path(chosen.out) / "scheduler.csv", rows)
         for row in rows:
             print({name: row[name] for name in ("engine", "runs", "start_s", "total_s", "overhead_ms")})
