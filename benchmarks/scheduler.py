@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffmaac.errors import exit_on_error
 from diffmaac.experiments.engine import AbstractEngine, LocalEngine, trained
 from diffmaac.experiments.plan import PlannedRun
 from diffmaac.experiments.settings import EngineSettings
 from diffmaac.experiments.watch import Board
-from diffmaac.files import write_table
-from diffmaac.provenance import circumstances
-from diffmaac.settings import parse_command, setting
+from diffmaac.settings import setting
+from shared import script
 
 ENGINES = ("idle", "local", "ray")
 
@@ -60,14 +58,16 @@ def measure(name: str, words: Words) -> dict[str, Any]:
     seconds = time.perf_counter() - ready
     row = {"engine": name, "runs": words.runs, "jobs": words.jobs, "start_s": round(ready - began, 2)}
     row |= {"total_s": round(seconds, 2), "overhead_ms": round(1000 * seconds * words.jobs / words.runs, 2)}
-    asked = [word for word in sys.argv if not word.startswith("out=")]
-    return row | {"command": " ".join(["python", *asked])} | circumstances(*(["ray"] if name == "ray" else []))
+    return row | script.provenance("diffmaac", "torch", *(["ray"] if name == "ray" else []))
+
+
+def main(words: Words) -> None:
+    file, rows = script.output(words.out, "scheduler.csv"), []
+    for name in words.engines:
+        rows.append(measure(name, words))
+        script.show({part: rows[-1][part] for part in ("engine", "runs", "start_s", "total_s", "overhead_ms")})
+    script.write(file, rows)
 
 
 if __name__ == "__main__":
-    with exit_on_error():
-        chosen = parse_command(Words, sys.argv[1:])
-        rows = [measure(name, chosen) for name in chosen.engines]
-        write_table(Path(chosen.out) / "scheduler.csv", rows)
-        for row in rows:
-            print({name: row[name] for name in ("engine", "runs", "start_s", "total_s", "overhead_ms")})
+    script.run(main, Words)
