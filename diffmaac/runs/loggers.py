@@ -114,13 +114,14 @@ def _mlflow_client(uri: str) -> Any:
 
 def _mlflow_run(client: Any, name: str, settings: Settings) -> str:
     """A new run with the settings as parameters, in the experiment of MLFLOW_EXPERIMENT_NAME."""
-    from mlflow.entities import Param
+    from mlflow import entities
 
+    param: Any = entities.Param  # which has no annotations
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
     known = client.get_experiment_by_name(experiment)
     number = known.experiment_id if known else client.create_experiment(experiment)
     run = client.create_run(number, run_name=name)
-    params: list[Any] = [Param(key, str(value)) for key, value in flatten(settings).items()]
+    params: list[Any] = [param(key, str(value)) for key, value in flatten(settings).items()]
     client.log_batch(run.info.run_id, params=params)
     return run.info.run_id
 
