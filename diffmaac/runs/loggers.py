@@ -9,7 +9,7 @@ import importlib.util
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ class TrackioLogger(AbstractLogger):
         self._run.finish()
 
 
-LOGGERS: dict[str, type[AbstractLogger]] = {
+LOGGERS: dict[str, Callable[[Path, int, Settings], AbstractLogger]] = {
     "tensorboard": TensorBoardLogger,
     "wandb": WandbLogger,
     "mlflow": MlflowLogger,
@@ -165,7 +165,7 @@ def loggers_of(folder: Path, step: int, settings: Settings) -> list[AbstractLogg
     return [LOGGERS[name](folder, step, settings) for name in dict.fromkeys(settings.report.log) if name in LOGGERS]
 
 
-def record_of(folder: Path, service: str, create: Any) -> str:
+def record_of(folder: Path, service: str, create: Callable[[], str]) -> str:
     """The id under which `service` knows the run, made by `create` where it has none yet, and kept in logs.json."""
     known = read_json(folder / LOGS, dict) or {}
     if service not in known:
