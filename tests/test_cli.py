@@ -1,5 +1,6 @@
 """The command line: bad input gets one clear line and exit code 2; --help names every setting."""
 
+import os
 import subprocess
 import sys
 
@@ -88,6 +89,7 @@ def test_train_then_evaluate(capsys, tmp_path):
         "train", *words(**TINY), "env=double_integrator", "dynamics=true", f"out={path}", capsys=capsys
     )
     assert code == 0 and "return over 1 episodes" in out and "learning curve" in out
+    assert out.splitlines()[-1].startswith(f"next: diffmaac report {path}") and f"resume={path} steps=240" in out
     assert "run directory" in err
     assert "dynamics: 'true'" in (path / "config.yaml").read_text()
     code, out, _ = run("evaluate", str(path), "episodes=2", capsys=capsys)
@@ -122,6 +124,13 @@ def test_a_settings_file_gives_the_run_that_it_was_made_for(given, capsys, tmp_p
     file.write_text(out.replace("# gamma: 0.99", "gamma: 0.5"))
     told = with_file({"config": file})
     assert resolve_task(told["env"], told)[1].agent.gamma == 0.5
+
+
+def test_the_shell_completes_commands():
+    words = {"COMP_WORDS": "diffmaac sw", "COMP_CWORD": "1", "_DIFFMAAC_COMPLETE": "complete_bash"}
+    program = [sys.executable, "-c", "import sys; sys.argv = ['diffmaac']; from diffmaac.cli import main; main()"]
+    done = subprocess.run(program, env={**os.environ, **words}, capture_output=True, text=True)
+    assert done.stdout.split() == ["sweep"]
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):

@@ -78,11 +78,14 @@ def test_an_address_that_does_not_answer_is_one_line_in_ten_seconds(address: str
 
 def test_a_server_that_is_no_ray_is_told_in_ten_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=server.accept, daemon=True).start()
+        guests: list[socket.socket] = []
+        threading.Thread(target=lambda: guests.append(server.accept()[0]), daemon=True).start()
         before = time.monotonic()
         with pytest.raises(ValueError, match="something else than Ray listens there"):
             engine_of(EngineSettings(engine="ray", address=f"127.0.0.1:{server.getsockname()[1]}"))
         assert time.monotonic() - before < 10
+        for guest in guests:
+            guest.close()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys) -> None:

@@ -52,8 +52,8 @@ def _shapes(agent: Agent) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray,
     system, size = agent.task.system, agent.task.action_size
     if isinstance(system, GymnasiumSystem):
         obs, action = system.spaces
-        bounds = (np.asarray(bound, np.float32).ravel() for bound in (action.low, action.high))
-        return obs.shape, action.shape, *bounds
+        low, high = (np.asarray(bound, np.float32).ravel() for bound in (action.low, action.high))
+        return obs.shape, action.shape, low, high
     return (agent.task.obs_size,), (size,), -np.ones(size, np.float32), np.ones(size, np.float32)
 
 
@@ -105,12 +105,12 @@ def _onnx(acting: Acting, path: Path) -> None:
         at = out
     nodes.append(helper.make_node("Min", [at, "high"], ["inside"]))
     nodes.append(helper.make_node("Reshape", ["inside", "shape"], [OUTPUT]))
-    ends = [
+    ends: list[Any] = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])]
         for name, shape in ((INPUT, acting.obs_shape), (OUTPUT, acting.action_shape))
     ]
     stored = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in weights.items()]
-    graph = helper.make_graph(nodes, "policy", *ends, stored)
+    graph = helper.make_graph(nodes, "policy", ends[0], ends[1], stored)
     model = helper.make_model(graph, producer_name="diffmaac", opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 10  # which onnxruntime has read since 2024
     onnx.checker.check_model(model)

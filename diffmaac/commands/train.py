@@ -80,3 +80,5 @@ def command(words: Words = None) -> None:
         return
     echo_lines(run.lines())
     typer.echo(f"learning curve: {run.figure}")
+    longer = f"diffmaac train resume={run.path} steps={2 * run.agent.step}"
+    typer.echo(f"next: diffmaac report {run.path}  (one page about it), or {longer}")

@@ -1,9 +1,11 @@
 """Runs as tasks of a Ray cluster. The only module that imports Ray, and loaded by `engine=ray` alone."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -19,31 +21,36 @@ _LOGGER = logging.getLogger(__name__)
 ANSWER = 8.0
 """Seconds within which a cluster has to answer."""
 ENDLESS = sys.maxsize
-Work = Callable[[PlannedRun], int]
-"""Trains a run in the process of a worker; the exit code of its command line."""
+Work = Callable[[dict[str, Any]], int]
+"""Trains a run, of which it is given the fields, in the process of a worker; the exit code of its command line."""
 
 
-def train_here(run: PlannedRun) -> int:
+def train_here(fields: dict[str, Any]) -> int:
     """`diffmaac train` in this process, with its output in <run>.log.
 
     It takes the run up where its checkpoint stands, so that a task whose worker was lost goes on elsewhere.
     """
+    run = PlannedRun(**fields)
     if not run.folder.is_dir():
         raise FileNotFoundError(f"'{run.folder}' is not on {socket.gethostname()}: all nodes must share it.")
+    before = signal.getsignal(signal.SIGTERM)  # the command line takes it for itself
     with run.log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
             sys.argv = ["diffmaac", "train", *run.arguments()]
             runpy.run_module("diffmaac.cli", run_name="__main__")
         except SystemExit as end:
             return int(end.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, before)
     return 0
 
 
 class RayEngine(AbstractEngine):
     """One task a run, which holds as many CPUs as the run has threads, and GPUs where it may use one.
 
-    Each has a process of its own. Where its worker or node is lost, Ray runs it again, at most `retries` times.
-    Directories are shared by all nodes, at the same path. Raises SettingError where Ray is not installed, or the
+    A worker trains one run after another (on a GPU each has a process of its own, as Ray has it); a run depends on
+    nothing that another leaves in a process. Where a worker or node is lost, Ray runs its task again, at most `retries`
+    times. Directories are shared by all nodes, at the same path. Raises SettingError where Ray is not installed, or the
     cluster does not answer.
     """
 
@@ -60,15 +67,16 @@ class RayEngine(AbstractEngine):
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         self.slots = settings.jobs or ENDLESS
         self.parallel = settings.jobs or cores
-        # A process for each: what one run sets (threads, caches, random states of libraries) is not the next one's.
-        self._task = ray.remote(max_calls=1, max_retries=settings.retries)(work)
+        self._task = ray.remote(max_retries=settings.retries)(work)
 
     def start(self, run: PlannedRun) -> Any:
         on_gpu = run.words.get("device", "cpu") != "cpu"
         options = {"num_cpus": run.threads, "num_gpus": self._settings.gpus if on_gpu else 0, "name": run.name}
         absolute = run.at(run.folder.resolve())
         absolute.folder.mkdir(parents=True, exist_ok=True)
-        return self._task.options(**options).remote(absolute)
+        return self._task.options(**options).remote(
+            {f.name: getattr(absolute, f.name) for f in dataclasses.fields(absolute)}
+        )
 
     def ended(self, handles: Sequence[Any]) -> list[Any]:
         return self._ray.wait(list(handles), num_returns=1)[0]

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +114,14 @@ def _mlflow_client(uri: str) -> Any:
 
 def _mlflow_run(client: Any, name: str, settings: Settings) -> str:
     """A new run with the settings as parameters, in the experiment of MLFLOW_EXPERIMENT_NAME."""
-    from mlflow.entities import Param
+    from mlflow import entities
 
+    param: Any = entities.Param  # which has no annotations
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
     known = client.get_experiment_by_name(experiment)
     number = known.experiment_id if known else client.create_experiment(experiment)
     run = client.create_run(number, run_name=name)
-    params: list[Any] = [Param(key, str(value)) for key, value in flatten(settings).items()]
+    params: list[Any] = [param(key, str(value)) for key, value in flatten(settings).items()]
     client.log_batch(run.info.run_id, params=params)
     return run.info.run_id
 
@@ -142,7 +143,7 @@ class TrackioLogger(AbstractLogger):
         self._run.finish()
 
 
-LOGGERS: dict[str, type[AbstractLogger]] = {
+LOGGERS: dict[str, Callable[[Path, int, Settings], AbstractLogger]] = {
     "tensorboard": TensorBoardLogger,
     "wandb": WandbLogger,
     "mlflow": MlflowLogger,
@@ -164,7 +165,7 @@ def loggers_of(folder: Path, step: int, settings: Settings) -> list[AbstractLogg
     return [LOGGERS[name](folder, step, settings) for name in dict.fromkeys(settings.report.log) if name in LOGGERS]
 
 
-def record_of(folder: Path, service: str, create: Any) -> str:
+def record_of(folder: Path, service: str, create: Callable[[], str]) -> str:
     """The id under which `service` knows the run, made by `create` where it has none yet, and kept in logs.json."""
     known = read_json(folder / LOGS, dict) or {}
     if service not in known:
