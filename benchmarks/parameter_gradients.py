@@ -83,7 +83,7 @@ def go2() -> mujoco.MjModel:
 
 MODELS: dict[str, tuple[Callable[[], mujoco.MjModel], int]] = {
     "half_cheetah": (half_cheetah, 5),
-    "go2": (go2, 5),
+    "go2": (go2, 2),
     "thrown_box": (lambda: mujoco.MjModel.from_xml_string(BOX), 2),
     "arm": (lambda: mujoco.MjModel.from_xml_string(ARM), 2),
 }

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from diffmaac.errors import TaskError as TaskError
     from diffmaac.experiments.comparison import plot as plot
     from diffmaac.experiments.reproduce import reproduce as reproduce
+    from diffmaac.identification import Identification as Identification
+    from diffmaac.identification import Trajectory as Trajectory
+    from diffmaac.identification import identify as identify
     from diffmaac.result import Result as Result
     from diffmaac.session import Run as Run
     from diffmaac.session import train as train
@@ -55,6 +58,7 @@ _HOMES = {
     "errors": ["CheckpointError", "DiffmaacError", "DivergenceError", "SettingError", "StorageError", "TaskError"],
     "experiments.comparison": ["plot"],
     "experiments.reproduce": ["reproduce"],
+    "identification": ["Identification", "Trajectory", "identify"],
     "result": ["Result"],
     "system": ["LinearSystem", "MujocoSystem"],
     "task": ["Criterion", "Task"],
