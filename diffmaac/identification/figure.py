@@ -1,21 +1,18 @@
 """The motion as recorded, before and after the fit, and the values that were found."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffmaac.identification.fit import Prediction
+from diffmaac.identification.found import Identification
 from diffmaac.identification.trajectory import Windows
-
-if TYPE_CHECKING:
-    from diffmaac.identification.identify import Identification
 
 SHOWN = 4
 """Coordinates that are drawn: those that the fit has changed most, in units of their noise."""
 
 
-def draw(file: Path, cut: Windows, before: Prediction, after: Prediction, found: "Identification") -> Path:
+def draw(file: Path, cut: Windows, before: Prediction, after: Prediction, found: Identification) -> Path:
     """Writes the figure, and returns its file."""
     import matplotlib.pyplot as plt
 

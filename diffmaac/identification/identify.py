@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
@@ -15,6 +14,7 @@ from diffmaac.differentiable import compiled_model
 from diffmaac.errors import DiffmaacError
 from diffmaac.identification.figure import draw
 from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, descend, standard_errors
+from diffmaac.identification.found import Identification
 from diffmaac.identification.selection import Selection, select
 from diffmaac.identification.trajectory import Trajectory, Windows, windows
 from diffmaac.physics import StepJacobians, TangentSpace
@@ -26,24 +26,6 @@ SETTLED = 1e-3
 """Decrease of the negative log likelihood by a step that ends a descent: statistics see a decrease of one."""
 QUIET = 1e-9
 """Least noise that is believed, relative to the range of a coordinate: measurements are rounded, at least."""
-
-
-@dataclass(frozen=True)
-class Identification:
-    """What was found: `values` and `standard_errors` of the numbers called `names`, which began at `start`.
-
-    `noise` is that of the measurements, of each coordinate of (displacement, qvel, act); `model` has the values.
-    """
-
-    names: tuple[str, ...]
-    start: Float[np.ndarray, " size"]
-    values: Float[np.ndarray, " size"]
-    standard_errors: Float[np.ndarray, " size"]
-    noise: Float[np.ndarray, " x"]
-    iterations: int
-    model: mujoco.MjModel
-    parameters: Mapping[str, np.ndarray]
-    """The fields whole, for `DifferentiablePhysics`."""
 
 
 def identify(
