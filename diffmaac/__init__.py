@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from diffmaac.experiments.listing import list_runs as list_runs
     from diffmaac.experiments.reproduce import reproduce as reproduce
     from diffmaac.experiments.sweep import sweep as sweep
+    from diffmaac.identification import Identification as Identification
+    from diffmaac.identification import Trajectory as Trajectory
+    from diffmaac.identification import identify as identify
     from diffmaac.result import Result as Result
     from diffmaac.session import Run as Run
     from diffmaac.session import train as train
@@ -61,6 +64,7 @@ _HOMES = {
     "experiments.listing": ["list_runs"],
     "experiments.reproduce": ["reproduce"],
     "experiments.sweep": ["sweep"],
+    "identification": ["Identification", "Trajectory", "identify"],
     "result": ["Result"],
     "system": ["LinearSystem", "MujocoSystem"],
     "task": ["Criterion", "Task"],

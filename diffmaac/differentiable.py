@@ -79,7 +79,7 @@ class DifferentiablePhysics:
         remat: bool = False,
         parameters: Sequence[str] = (),
     ):
-        model = _compiled_model(model)
+        model = compiled_model(model)
         space = physics.ParameterSpace(model, parameters)
         self.gradient = _choose(model, frame_skip, gradient, bool(space.names))
         self._arguments = (model, frame_skip, self.gradient, remat, space.names)
@@ -209,7 +209,7 @@ class DifferentiablePhysics:
         autograd.check_inputs(tuple(inputs.values()))
 
 
-def _compiled_model(model: object) -> mujoco.MjModel:
+def compiled_model(model: object) -> mujoco.MjModel:
     """A copy of a model, or what its MJCF or its specification compiles to."""
     if isinstance(model, mujoco.MjModel):
         return copy.copy(model)

@@ -81,3 +81,9 @@ def test_an_example_says_what_is_wrong_with_a_setting(tmp_path):
 
     with pytest.raises(SettingError, match="Did you mean 'steps'"):
         example("custom_task").main(["step=3"], tmp_path)
+
+
+def test_system_identification(tmp_path, capsys):
+    errors = example("system_identification").main(["robot=leg"], tmp_path)
+    assert len(errors) == 7 and max(map(abs, errors)) < 0.01
+    assert "Gauss-Newton" in capsys.readouterr().out and (tmp_path / "identified_leg.png").is_file()

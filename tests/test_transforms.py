@@ -16,7 +16,7 @@ from support.engine import ASSORTMENT, PENDULUM, load, random_states
 from torch import Tensor, nn
 
 from diffmaac import DifferentiablePhysics
-from diffmaac.differentiable import _compiled_model, _tensor
+from diffmaac.differentiable import _tensor, compiled_model
 from diffmaac.physics import FiniteDifference
 
 TEXT = PENDULUM.format(integrator="Euler")
@@ -141,7 +141,7 @@ def test_models_come_in_many_forms(tmp_path: Path, differenced: DifferentiablePh
         assert step.gradient == FiniteDifference()
         assert torch.equal(angle(step, COLUMN), angle(differenced, COLUMN))
     with pytest.raises(ValueError, match=r"model is a int; expected a mujoco\.MjModel"):
-        _compiled_model(3)
+        compiled_model(3)
     with pytest.raises(ValueError, match="does not parse"):
         DifferentiablePhysics("<mujoco>")
 

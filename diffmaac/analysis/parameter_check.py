@@ -16,11 +16,15 @@ from diffmaac.physics.parameter_engine import ParameterEngine, Rows
 from diffmaac.physics.parameter_fields import FIELDS
 
 LADDER = tuple(10.0 ** (-k / 2) for k in range(3, 15))
-"""Steps, from 0.03 to 1e-7: relative to a number, or to 0.01 of the largest in its field where that is more."""
+"""Steps, from 0.03 to 1e-7: relative to a number."""
 LENGTH = 0.01
 """Likewise for lengths and angles, in place of the number [m, rad]."""
+ZERO = 0.01
+"""Likewise for numbers that are zero."""
 KINK = 1e-6
 """Disagreement of the two best differences, relative to the gradient, above which the state counts as on a kink."""
+NOTHING = 1e-5
+"""Size of a gradient that is none: rounding."""
 SMALL = 1e-3
 """Size of a gradient, relative to the median of all states, below which errors are relative to that."""
 
@@ -43,14 +47,17 @@ class ParameterCheck:
 def check_parameter(
     model: mujoco.MjModel, name: str, frame_skip: int, states: Sequence[np.ndarray], cotangents: tuple[np.ndarray, ...]
 ) -> ParameterCheck:
-    """Of one field, at states (qpos, qvel, act, ctrl), for cotangents of the first three. Raises DiffmaacError where it has no gradient."""
+    """Of one field, at states (qpos, qvel, act, ctrl), for cotangents of the first three.
+
+    Raises DiffmaacError where it has no gradient.
+    """
     space, (qpos, qvel, act, ctrl) = ParameterSpace(model, (name,)), states
     differentiation = ParameterDifferentiation(space, frame_skip, None, 1)
     rows = np.broadcast_to(space.values, (len(states[0]), space.size))
     ours = differentiation.pull_back(*states, rows, *cotangents)[4]
     referee, doubt = _referee(space, frame_skip, (qpos, qvel, act, ctrl), np.concatenate(cotangents, axis=1))
     sizes = np.linalg.norm(referee, axis=1)
-    sizes = np.maximum(sizes, SMALL * np.median(sizes) + np.finfo(np.float32).tiny)
+    sizes = np.maximum(sizes, SMALL * np.median(sizes) + NOTHING)
     errors, doubts = (np.linalg.norm(x, axis=1) / sizes for x in (ours - referee, doubt))
     return ParameterCheck(errors, doubts < KINK, float(differentiation.known(space.values).mean()))
 
@@ -73,7 +80,7 @@ def _sizes(space: ParameterSpace) -> np.ndarray:
     sizes = np.zeros(space.size)
     for name, own in space.slices.items():
         values = np.abs(space.values[own])
-        sizes[own] = LENGTH if FIELDS[name].step else np.maximum(values, 0.01 * values.max() or 1.0)
+        sizes[own] = LENGTH if FIELDS[name].step else np.where(values > 0, values, ZERO)
     return sizes
 
 

@@ -16,6 +16,8 @@ from diffmaac.physics.finite_difference import FiniteDifference as FiniteDiffere
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
 from diffmaac.physics.parameter_gradient import ParameterDifferentiation as ParameterDifferentiation
 from diffmaac.physics.parameters import ParameterSpace as ParameterSpace
+from diffmaac.physics.step_jacobians import StepJacobians as StepJacobians
+from diffmaac.physics.tangent import TangentSpace as TangentSpace
 from diffmaac.physics.unsupported import UnsupportedModel as UnsupportedModel
 
 if TYPE_CHECKING:

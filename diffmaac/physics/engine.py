@@ -106,14 +106,35 @@ class Engine:
 
         `models` are copies of the engine's with other values, one a row.
         """
+        controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
+        return self._run(qpos, qvel, act, controls, models)
+
+    def rollout(self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, ctrl: np.ndarray) -> Arrays:
+        """The states after every control step: (batch, T, width) each, under controls (batch, T, nu).
+
+        That of chained steps to rounding: within a rollout the constraint solver starts from its last solution.
+        """
+        controls = np.repeat(ctrl.astype(np.float64), self.frame_skip, axis=1)
+        after = self._run(qpos, qvel, act, controls, None)
+        qpos, qvel, act = (x[:, self.frame_skip - 1 :: self.frame_skip] for x in after)
+        return qpos, qvel, act
+
+    def _run(
+        self,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        act: np.ndarray,
+        controls: np.ndarray,
+        models: Sequence[mujoco.MjModel] | None,
+    ) -> Arrays:
+        """The states after every time step, each with a control of its own."""
         self._check_process()
         nq, nv = self.model.nq, self.model.nv
         if len(qpos) == 0:  # of no states `mujoco.rollout` makes an invalid access to memory
-            return tuple(np.zeros((0, self.frame_skip, width)) for width in (nq, nv, self.model.na))  # pyright: ignore
+            return tuple(np.zeros((0, controls.shape[1], width)) for width in (nq, nv, self.model.na))  # pyright: ignore
         time = np.zeros((len(qpos), 1))
         rest = np.broadcast_to(self._rest, (len(qpos), len(self._rest)))
         start = np.concatenate([time, qpos, qvel, act, rest], axis=1, dtype=np.float64)  # MuJoCo's full state
-        controls = np.repeat(ctrl[:, None].astype(np.float64), self.frame_skip, axis=1)
         warmstart = np.zeros((len(qpos), nv))
         with self._lock:
             states, _ = self._pool.rollout(

@@ -16,9 +16,10 @@ Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 MOST_MODELS = 64
 """Copies of the model that step together, at most."""
 
-LONGER = ((1e2, 1e-7), (1e3, 1e-9))
-"""How much longer steps are where the first changes no state by more than this, since rounding is some 1e-14. Two of
-them are extrapolated (Richardson)."""
+LONGER = 100.0
+"""By how much a step grows where it changes a state by less than `Step.least`; two of them are extrapolated then."""
+NOTHING = 1e-13
+"""Change of a state by the longest step that is rounding: the number has no effect."""
 
 
 class ParameterEngine:
@@ -92,17 +93,16 @@ class ParameterDifferences:
 
     def _clear(self, states: Rows, values: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """With a step whose change is no rounding: of each row by its own, so that it does not depend on others."""
-        steps = self._space.steps(values)[entries]
+        steps, most, least = (x[entries] for x in self._space.steps(values))
         slopes = self._slopes(states, values, entries, steps)
         change = np.abs(slopes).max(2) * steps
-        for longer, least in LONGER:
-            weak = (change > 0) & (change < least)
-            some = np.flatnonzero(weak.any(0))
-            if len(some):
-                whole, half = (
-                    self._slopes(states, values, entries[some], h * steps[some]) for h in (longer, longer / 2)
-                )
-                slopes[:, some] = np.where(weak[:, some, None], (4 * half - whole) / 3, slopes[:, some])
+        while len(some := np.flatnonzero((steps < most) & ((change > 0) & (change < least)).any(0))):
+            weak = ((change > 0) & (change < least))[:, some]
+            steps = np.where(np.isin(np.arange(len(steps)), some), np.minimum(LONGER * steps, most), steps)
+            whole, half = (self._slopes(states, values, entries[some], x * steps[some]) for x in (1.0, 0.5))
+            slopes[:, some] = np.where(weak[..., None], (4 * half - whole) / 3, slopes[:, some])
+            change[:, some] = np.where(weak, np.abs(slopes[:, some]).max(2) * steps[some], least[some])
+        slopes[change < NOTHING] = 0.0
         return slopes
 
     def _slopes(self, states: Rows, values: np.ndarray, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -27,6 +27,10 @@ _REBUILT = frozenset(
 """Fields whose values decide how something else is differentiated, or that tables are made from."""
 
 
+CHECKED = 1e-6
+"""Most that a number is moved for the comparison with a difference."""
+
+
 class Adjoint(NamedTuple):
     """What pulls gradients back for one model, and the copies of the model in it."""
 
@@ -142,7 +146,7 @@ class ParameterDifferentiation:
         known: np.ndarray,
     ) -> None:
         """Compares a few derivatives along one direction with differences of whole steps; raises UnsupportedModel."""
-        steps = np.where(known, self._space.steps(values), 0.0)
+        steps = np.where(known, np.minimum(self._space.steps(values).first, CHECKED), 0.0)
         few = (states[0][:ROWS], states[1][:ROWS], states[2][:ROWS], states[3][:ROWS])
         sides = [self._engine.with_values([moved], few) for moved in (values + steps, values, values - steps)]
         after = [np.concatenate([x[:, -1] for x in side], axis=1) for side in sides]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -15,8 +16,19 @@ _FRAMES = ("body_ipos", "body_iquat", "body_pos", "body_quat", "geom_pos", "geom
 _SHAPES = ("geom_size", "geom_pos", "geom_quat")
 """Fields that the trees of bounding volumes were made from."""
 _KINDS = mujoco.mjtGeom
-RELATIVE_STEP = 1e-5
-"""Of differences by numbers that forces are nearly linear in."""
+RELATIVE_STEP, ZERO_STEP, MOST_RELATIVE = 1e-5, 1e-8, 1e-2
+"""Of differences by numbers that forces are nearly linear in: first, by a number that is zero, and at most."""
+LEAST, LEAST_BY_LENGTH, LEAST_BY_ZERO = 1e-7, 1e-8, 1e-5
+"""Changes of a state that are clear of rounding, which stiff contacts amplify to some 1e-12; the last for numbers that
+are zero, whose differences are one-sided."""
+
+
+class Steps(NamedTuple):
+    """Of differences by each number: the first, the most, and the change of a state that is enough."""
+
+    first: Float[np.ndarray, " size"]
+    most: Float[np.ndarray, " size"]
+    least: Float[np.ndarray, " size"]
 
 
 class ParameterSpace:
@@ -64,13 +76,14 @@ class ParameterSpace:
         """The least that each number may be."""
         return self._low
 
-    def steps(self, values: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
+    def steps(self, values: Float[np.ndarray, " size"]) -> Steps:
         """How far each number is moved for a difference."""
-        out = np.zeros(self.size)
+        out = Steps(*np.zeros((3, self.size)))
         for name, own in self.slices.items():
-            size = np.abs(values[own])
-            relative = RELATIVE_STEP * np.where(size > 0, size, 0.01 * size.max() or 1.0)
-            out[own] = FIELDS[name].step or relative
+            size, length = np.abs(values[own]), FIELDS[name].step
+            out.first[own] = length or np.where(size > 0, RELATIVE_STEP * size, ZERO_STEP)
+            out.most[own] = 100 * length if length else MOST_RELATIVE * np.where(size > 0, size, size.max() or 1.0)
+            out.least[own] = LEAST_BY_LENGTH if length else np.where(size > 0, LEAST, LEAST_BY_ZERO)
         return out
 
     def model_with(self, values: Float[np.ndarray, " size"]) -> mujoco.MjModel:

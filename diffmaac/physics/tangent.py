@@ -75,6 +75,30 @@ class TangentSpace:
         out[..., self._quaternions] = multiply(quaternion, pure) / (quaternion**2).sum(-1, keepdims=True)
         return out
 
+    def velocity(
+        self, qpos: Float[np.ndarray, "*batch nq"], change: Float[np.ndarray, "*batch nq"]
+    ) -> Float[np.ndarray, "*batch nv"]:
+        """The displacement of which a small change of qpos is: the inverse of the derivative of `displace`."""
+        out = self.project(qpos, change)
+        # Of a quaternion q (0, d/2) = dq: the transposed map, which `project` is, times 4 / |q|^2.
+        quaternion = qpos[..., self._quaternions]
+        out[..., self._rotations] *= 4 / (quaternion**2).sum(-1, keepdims=True)
+        return out
+
+    def difference(
+        self, start: Float[np.ndarray, "*batch nq"], end: Float[np.ndarray, "*batch nq"]
+    ) -> Float[np.ndarray, "*batch nv"]:
+        """The displacement that leads from `start` to `end`, the shorter way round."""
+        out = np.zeros((*start.shape[:-1], self.nv))
+        out[..., self._scalar_dofs] = (end - start)[..., self._scalar_qpos]
+        conjugate = start[..., self._quaternions] * np.array([1.0, -1.0, -1.0, -1.0])
+        turn = multiply(conjugate, end[..., self._quaternions])
+        turn *= np.where(turn[..., :1] < 0, -1.0, 1.0)
+        sine = np.linalg.norm(turn[..., 1:], axis=-1, keepdims=True)
+        angle = 2 * np.arctan2(sine, turn[..., :1])
+        out[..., self._rotations] = turn[..., 1:] * np.where(sine > 0, angle / np.maximum(sine, 1e-300), 2.0)
+        return out
+
     def project(
         self, qpos: Float[np.ndarray, "*batch nq"], gradient: Float[np.ndarray, "*batch nq"]
     ) -> Float[np.ndarray, "*batch nv"]:

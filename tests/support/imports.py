@@ -20,7 +20,7 @@ LAYERS = [
     ["nn", "autograd", "bridge", "physics"],
     ["engine_step", "parametric"],
     ["differentiable"],
-    ["dynamics"],
+    ["dynamics", "identification"],
     ["objectives", "replay", "rollout"],
     ["algorithms", "planning"],
     ["runs"],

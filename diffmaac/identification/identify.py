@@ -1,0 +1,166 @@
+"""The fit from beginning to end: windows, weights, steps, standard errors, a table and a figure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from diffmaac.differentiable import compiled_model
+from diffmaac.errors import DiffmaacError
+from diffmaac.identification.figure import draw
+from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, descend, standard_errors
+from diffmaac.identification.found import Identification
+from diffmaac.identification.selection import Selection, select
+from diffmaac.identification.trajectory import Trajectory, Windows, windows
+from diffmaac.physics import StepJacobians, TangentSpace
+from diffmaac.result import Result, Table
+
+GAINS = 0.1, 0.01
+"""Shares of the measured states that the observer's take, one after the other."""
+SETTLED = 1e-3
+"""Decrease of the negative log likelihood by a step that ends a descent: statistics see a decrease of one."""
+QUIET = 1e-9
+"""Least noise that is believed, relative to the range of a coordinate: measurements are rounded, at least."""
+
+
+def identify(
+    model: mujoco.MjModel | mujoco.MjSpec | str | Path,
+    trajectories: Trajectory | Sequence[Trajectory],
+    parameters: Sequence[str],
+    *,
+    frame_skip: int = 1,
+    window: int = 50,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    iterations: int = 100,
+    figure: str | Path | None = None,
+    progress: bool = True,
+) -> Result[Identification]:
+    """The parameters with which the model moves as it was recorded: Gauss-Newton over multiple-shooting windows.
+
+    The motion is cut into windows; each begins in a state of its own, which is sought as well, since it was measured
+    with noise. Residuals are weighed by the noise of their coordinate, found from the data. Standard errors are those
+    of the Fisher information with the first states unknown; infinite for what the motion does not determine.
+
+    Args:
+        model: with the values to begin with; anything that `DifferentiablePhysics` takes.
+        trajectories: recorded motion, see `Trajectory`.
+        parameters: "body_mass[box]", "geom_friction[floor, 0]", "dof_damping[hinge]", or a whole field.
+        frame_skip: time steps from one state to the next.
+        window: control steps of a window, at most. Long ones tell more, and are harder to fit from afar.
+        bounds: parameter -> least and most, beside those that its field has.
+        iterations: Gauss-Newton steps at most.
+        figure: file for a picture of the motion before and after, and of the values.
+        progress: whether a line on the terminal shows the cost.
+
+    Raises:
+        DiffmaacError: a trajectory has gaps, other sizes or numbers that are not finite; a parameter does not exist.
+        DivergenceError: the model's motion from the measured states is not finite.
+    """
+    if window < 1 or iterations < 1 or frame_skip < 1:
+        raise DiffmaacError(
+            f"window={window}, iterations={iterations}, frame_skip={frame_skip}; each must be at least 1."
+        )
+    compiled = compiled_model(model)
+    recorded = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    selection = select(compiled, parameters, bounds)
+    cut = windows(compiled, recorded, frame_skip, window)
+    fit = WindowFit(selection, cut, StepJacobians(selection.space, frame_skip, selection.entries))
+    counted = int(cut.counts.sum())
+    noise = Noise(counted, _quiet(compiled, cut))
+    with _line(progress) as say:
+        point, used = _descended(fit, noise, iterations, say)
+    prediction = fit.predict(point)
+    freedom = len(cut.qpos) + len(point.parameters) / noise.variance(prediction).size
+    variance = noise.variance(prediction) * counted / max(counted - freedom, 1.0)
+    errors = standard_errors(fit.normal(point, prediction, 1 / variance))
+    return _result(selection, cut, fit, point, errors, np.sqrt(variance), used, iterations, figure)
+
+
+def _descended(fit: WindowFit, noise: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
+    """The point where the cost falls no more, and the steps taken.
+
+    Each time the first states come from an observer that believes the model more.
+    """
+    best, used = fit.start(), 0
+    least = noise.cost(fit.predict(best))
+    for gain in GAINS:
+        point = fit.observed(best.parameters, gain)
+        damping, before = FIRST_DAMPING, np.inf
+        while used < iterations:
+            point, now, damping, falls = descend(fit, point, noise, damping)
+            used += 1
+            say.show(used, min(now, least))
+            if now < least:
+                best, least = point, now
+            if not falls or before - now < SETTLED:
+                break
+            before = now
+    return best, used
+
+
+def _quiet(model: mujoco.MjModel, cut: Windows) -> Float[np.ndarray, " x"]:
+    """The least noise of each coordinate."""
+    moved = TangentSpace(model).difference(np.broadcast_to(model.qpos0, cut.qpos.shape), cut.qpos)
+    spread = np.abs(np.concatenate([moved, cut.qvel, cut.act], axis=2)).max(axis=(0, 1))
+    return QUIET * np.maximum(spread, float(spread.max(initial=1.0)) * 1e-3)
+
+
+class _Say:
+    """A line on the terminal, or nothing."""
+
+    def __init__(self, progress: Progress | None):
+        self._progress = progress
+        self._task = None if progress is None else progress.add_task("identify", steps=0, cost="")
+
+    def show(self, steps: int, cost: float) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, steps=steps, cost=f"{cost:.6g}")
+
+
+@contextmanager
+def _line(wanted: bool) -> Iterator[_Say]:
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal):
+        yield _Say(None)
+        return
+    columns = (TextColumn("identify: step {task.fields[steps]}, cost {task.fields[cost]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Say(progress)
+
+
+def _result(
+    selection: Selection,
+    cut: Windows,
+    fit: WindowFit,
+    point: Point,
+    errors: np.ndarray,
+    noise: np.ndarray,
+    used: int,
+    most: int,
+    figure: str | Path | None,
+) -> Result[Identification]:
+    space, values = selection.space, fit.values(point.parameters)
+    fields = {name: values[own].reshape(space.shapes[name]) for name, own in space.slices.items()}
+    start = space.values[selection.entries]
+    found = Identification(
+        selection.names, start, point.parameters, errors, noise, used, space.model_with(values), fields
+    )
+    cells = [
+        [name, f"{a:.6g}", f"{b:.6g}", f"{e:.2g}"]
+        for name, a, b, e in zip(selection.names, start, point.parameters, errors, strict=True)
+    ]
+    lost = [name for name, error in zip(selection.names, errors, strict=True) if np.isinf(error)]
+    notes = [f"{used} steps of Gauss-Newton over {len(cut.qpos)} windows."]
+    if lost:
+        notes.append(f"The motion does not determine {', '.join(lost)}: move what excites it, or leave it out.")
+    if used >= most:
+        notes.append(f"Stopped after {most} steps, before the cost had settled: allow more iterations.")
+    files = []
+    if figure is not None:
+        files.append(draw(Path(figure), cut, fit.predict(fit.start()), fit.predict(point), found))
+    return Result(found, Table(("parameter", "start", "value", "standard error"), cells), notes, files=files)
