@@ -20,7 +20,8 @@ class Trajectory:
     """T control steps: states before, between and after them, and the controls that were held in each.
 
     Args:
-        qpos, qvel: (T + 1, nq) and (T + 1, nv), as measured.
+        qpos: (T + 1, nq), as measured.
+        qvel: (T + 1, nv), as measured.
         ctrl: (T, nu); None for a model without actuators.
         act: (T + 1, na) for a model with activations.
         time: (T + 1,) [s], looked at for gaps.
