@@ -18,7 +18,7 @@ _SHAPES = ("geom_size", "geom_pos", "geom_quat")
 _KINDS = mujoco.mjtGeom
 RELATIVE_STEP, ZERO_STEP, MOST_RELATIVE = 1e-5, 1e-8, 1e-2
 """Of differences by numbers that forces are nearly linear in: first, by a number that is zero, and at most."""
-LEAST, LEAST_BY_LENGTH, LEAST_BY_ZERO = 1e-7, 1e-8, 1e-5
+LEAST, LEAST_BY_LENGTH, LEAST_BY_ZERO = 1e-7, 1e-8, 1e-7
 """Changes of a state that are clear of rounding, which stiff contacts amplify to some 1e-12; the last for numbers that
 are zero, whose differences are one-sided."""
 
