@@ -134,6 +134,7 @@ class DifferentiablePhysics:
         qvel: Tensor | np.ndarray,
         ctrl: Tensor | np.ndarray,
         act: Tensor | np.ndarray | None = None,
+        *,
         parameters: Mapping[str, Tensor | np.ndarray] | None = None,
     ) -> tuple[Tensor, ...]:
         """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given.
