@@ -20,6 +20,7 @@ import site_measures
 import site_numbers
 import site_reference
 from diffmaac.errors import TaskError
+from diffmaac.experiments.grid import check_size, grid_of, space_of, split
 from diffmaac.settings import check_resumable, convert, fields_of, parse_words
 from diffmaac.tasks import check_settings
 
@@ -54,7 +55,10 @@ def python_blocks(text: str) -> list[str]:
     return [inspect.cleandoc("\n" + code) for _, code in PYTHON.findall(text)]
 
 
-@pytest.mark.parametrize("page", [README, *sorted((DOCS / "tutorials").glob("[!i]*.md"))], ids=identity)
+TUTORIALS = [page for page in sorted((DOCS / "tutorials").glob("*.md")) if page.stem != "index"]
+
+
+@pytest.mark.parametrize("page", [README, *TUTORIALS], ids=identity)
 def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its Python, one block after the other, at the size that its head says."""
     head, text = parts(page)
@@ -92,10 +96,20 @@ def test_commands_on_a_page_are_accepted(page: Path) -> None:
         words = words[: words.index(">")] if ">" in words else words
         given = parse_words(word for word in words if re.match(r"\w+=", word))
         _, settings = site_reference.COMMANDS[command]
-        if settings is not None:
+        if command == "sweep":
+            accept_sweep({name: value for name, value in given.items() if name != "config"})
+        elif settings is not None:
             convert(given, fields_of(settings))
         elif command == "train":
             accept_training({name: v for name, v in given.items() if name not in ("dry_run", "quiet", "config")})
+
+
+def accept_sweep(given: dict[str, Any]) -> None:
+    own, rest = split(given)
+    if own.search == "optuna":
+        space_of(rest)
+    elif rest:
+        check_size(grid_of(rest), own.yes)
 
 
 def accept_training(given: dict[str, Any]) -> None:
