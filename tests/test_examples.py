@@ -67,6 +67,7 @@ def test_every_example_is_tested():
         "gradient_error_vs_horizon",
         "gymnasium_environment",
         "model_gradient_accuracy",
+        "system_identification",
     }
 
 
