@@ -29,6 +29,7 @@ BALANCE_TRUE: dict[str, Any] = {
     "rollout_length": [1, 1],
     "layer_norm": False,
     "fall_ends": False,
+    "fall_reward": 0.0,
     "reset_every": 250,
     "updates_per_step": 2,
 }
