@@ -44,7 +44,7 @@ class Board:
         self._left = {run.name: run for run in runs}
         self._lines = {run.name: _Line() for run in runs}
         self._done = self._failed = 0
-        self._look()
+        self.look()
         missing = {run.name: run.steps - self._lines[run.name].step for run in runs}
         self._expected = {n: s / missing[n] for n, s in (expected or {}).items() if missing.get(n)}
 
@@ -61,7 +61,8 @@ class Board:
         self._failed += failed
         self._read(run)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Reads how far the runs are that are not over."""
         for run in list(self._left.values()):
             self._read(run)
 
@@ -128,5 +129,5 @@ def watched(board: Board) -> Iterator[Board]:
     if not (console.is_terminal or console.is_jupyter):
         yield board
         return
-    with Live(board, console=console, refresh_per_second=1, transient=True), repeating(EVERY, board._look):
+    with Live(board, console=console, refresh_per_second=1, transient=True), repeating(EVERY, board.look):
         yield board

@@ -88,11 +88,8 @@ class WindowFit:
 
         A noise of a millimetre throws a body that lies on the floor into the air; the model's motion does not.
         """
-        w, starts, step = (
-            self._windows,
-            list[tuple[np.ndarray, ...]](),
-            self._jacobians.stepper(self.values(parameters)),
-        )
+        w, step = self._windows, self._jacobians.stepper(self.values(parameters))
+        starts: list[tuple[np.ndarray, ...]] = []
         state = (w.qpos[:1, 0], w.qvel[:1, 0], w.act[:1, 0])
         for window in range(len(w.ctrl)):
             if not w.follows[window]:

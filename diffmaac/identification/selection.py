@@ -13,18 +13,18 @@ from diffmaac.physics import ParameterSpace
 
 _KINDS = mujoco.mjtObj
 KINDS = {
-    "body": _KINDS.mjOBJ_BODY,
-    "geom": _KINDS.mjOBJ_GEOM,
-    "jnt": _KINDS.mjOBJ_JOINT,
-    "dof": _KINDS.mjOBJ_JOINT,
-    "qpos": _KINDS.mjOBJ_JOINT,
-    "site": _KINDS.mjOBJ_SITE,
-    "pair": _KINDS.mjOBJ_PAIR,
-    "eq": _KINDS.mjOBJ_EQUALITY,
-    "tendon": _KINDS.mjOBJ_TENDON,
-    "actuator": _KINDS.mjOBJ_ACTUATOR,
+    "body": (_KINDS.mjOBJ_BODY, "nbody"),
+    "geom": (_KINDS.mjOBJ_GEOM, "ngeom"),
+    "jnt": (_KINDS.mjOBJ_JOINT, "njnt"),
+    "dof": (_KINDS.mjOBJ_JOINT, "njnt"),
+    "qpos": (_KINDS.mjOBJ_JOINT, "njnt"),
+    "site": (_KINDS.mjOBJ_SITE, "nsite"),
+    "pair": (_KINDS.mjOBJ_PAIR, "npair"),
+    "eq": (_KINDS.mjOBJ_EQUALITY, "neq"),
+    "tendon": (_KINDS.mjOBJ_TENDON, "ntendon"),
+    "actuator": (_KINDS.mjOBJ_ACTUATOR, "nu"),
 }
-"""Beginning of a field's name -> what its rows belong to."""
+"""Beginning of a field's name -> what its rows belong to, and the model's count of those."""
 _FORM = re.compile(r"\s*([\w.]+)\s*(?:\[([^\]]*)\])?\s*")
 
 
@@ -96,13 +96,14 @@ def _entries(model: mujoco.MjModel, space: ParameterSpace, field: str, index: li
 
 
 def _rows(model: mujoco.MjModel, field: str, text: str, shape: tuple[int, ...]) -> list[int]:
-    kind = KINDS.get(field.split("_")[0])
-    if kind is None or text.isdigit():
+    owner = KINDS.get(field.split("_")[0])
+    if owner is None or text.isdigit():
         return [_number(field, text, shape[0] if shape else 0)]
+    kind, count = owner
     row = mujoco.mj_name2id(model, int(kind), text)
     if row < 0:
         word = kind.name.removeprefix("mjOBJ_").lower()
-        raise DiffmaacError(unknown(f"{word} in {field}", text, _names(model, kind)))
+        raise DiffmaacError(unknown(f"{word} in {field}", text, _names(model, kind, getattr(model, count))))
     if field.startswith("dof"):
         return np.flatnonzero(model.dof_jntid == row).tolist()
     if field == "qpos_spring":
@@ -117,7 +118,5 @@ def _number(field: str, text: str, count: int) -> int:
     return int(text)
 
 
-def _names(model: mujoco.MjModel, kind: mujoco.mjtObj) -> list[str]:
-    counts = {"BODY": model.nbody, "GEOM": model.ngeom, "JOINT": model.njnt}
-    count = counts.get(kind.name.removeprefix("mjOBJ_"), 64)
+def _names(model: mujoco.MjModel, kind: mujoco.mjtObj, count: int) -> list[str]:
     return [name for i in range(count) if (name := mujoco.mj_id2name(model, int(kind), i))]

@@ -60,11 +60,13 @@ class BodyMotions:
         omega, alpha = self._cvel[..., :3], self._cacc[..., :3]
         moving = self._cvel[..., 3:] + np.cross(omega, arm)
         falling = self._cacc[..., 3:] + np.cross(alpha, arm) + np.cross(omega, moving)  # c'' - g
-        motion = Motion(rotation, velocity, omega, alpha, falling + self._compensation()[:, None] * self._gravity())
+        motion = Motion(
+            rotation, velocity, omega, alpha, falling + self._model.body_gravcomp[:, None] * self._gravity()
+        )
         makers = {"body_mass": self._mass, "body_inertia": self._inertia, "body_ipos": self._centre}
         out = {name: makers[name](motion) for name in names if name in makers}
         if "opt.gravity" in names:
-            weight = -(self._model.body_mass * (1 - self._compensation()))
+            weight = -(self._model.body_mass * (1 - self._model.body_gravcomp))
             explicit = np.einsum("b,nbjc->ncj", weight, velocity)
             out["opt.gravity"] = Slopes(explicit, np.zeros_like(explicit))
         return out
@@ -94,9 +96,6 @@ class BodyMotions:
     def _gravity(self) -> np.ndarray:
         off = self._model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_GRAVITY)
         return np.zeros(3) if off else self._model.opt.gravity
-
-    def _compensation(self) -> np.ndarray:
-        return self._model.body_gravcomp
 
 
 class Motion(NamedTuple):

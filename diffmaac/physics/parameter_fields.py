@@ -12,7 +12,6 @@ class Field(NamedTuple):
     """What the numbers of a field may be."""
 
     low: float = -np.inf
-    high: float = np.inf
     step: float = 0.0
     """Of differences [m, rad]; 0: relative to the value, since forces are nearly linear in it."""
     unit: bool = False

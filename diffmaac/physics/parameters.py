@@ -1,7 +1,7 @@
 """The parameters of a model as one vector: read, checked, and written with all that follows from them."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mujoco
@@ -61,20 +61,11 @@ class ParameterSpace:
         if set(self.names) & set(_FRAMES):
             separate_frames(self.model)
         self.values = np.concatenate([np.zeros(0), *(value.ravel() for value in values)])
-        self._low, self._high = (
-            np.concatenate([np.zeros(0), *(np.full(v.size, getattr(FIELDS[n], side)) for n, v in self._pairs(values))])
-            for side in ("low", "high")
-        )
+        lows = (np.full(x.size, FIELDS[name].low) for name, x in zip(self.names, values, strict=True))
+        self.low: Float[np.ndarray, " size"] = np.concatenate([np.zeros(0), *lows])
+        """The least that each number may be."""
         self.scratch = mujoco.MjData(self.model)
         """For `mj_setConst`, which needs some."""
-
-    def _pairs(self, values: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-        return list(zip(self.names, values, strict=True))
-
-    @property
-    def low(self) -> Float[np.ndarray, " size"]:
-        """The least that each number may be."""
-        return self._low
 
     def steps(self, values: Float[np.ndarray, " size"]) -> Steps:
         """How far each number is moved for a difference."""
@@ -107,22 +98,13 @@ class ParameterSpace:
         if set(self.names) & set(_FRAMES):
             separate_frames(model)
 
-    def flat(self, given: Mapping[str, np.ndarray]) -> Float[np.ndarray, "*batch size"]:
-        """The values with those given in place of the model's own, each of its field's shape or batched."""
-        batches = [array.shape[: array.ndim - len(self.shapes[name])] for name, array in given.items()]
-        batch = np.broadcast_shapes(*batches)
-        out = np.array(np.broadcast_to(self.values, (*batch, self.size)))
-        for name, array in given.items():
-            out[..., self.slices[name]] = array.reshape(*array.shape[: array.ndim - len(self.shapes[name])], -1)
-        return out
-
     def check(self, values: Float[np.ndarray, "*batch size"]) -> None:
         """Raises DiffmaacError where a value is not finite or out of its domain; names field and entry."""
-        wrong = ~(np.isfinite(values) & (values >= self._low) & (values <= self._high))
+        wrong = ~(np.isfinite(values) & (values >= self.low))
         if wrong.any():
             *row, entry = (int(i) for i in np.argwhere(wrong)[0])
             where = f" in row {row[0]}" if row else ""
-            low = self._low[entry]
+            low = self.low[entry]
             allowed = "a finite number" if np.isinf(low) else f"a finite number of at least {low:g}"
             got = values[(*row, entry)]
             raise DiffmaacError(f"{self.entry(entry)} is {got:.6g}{where}; allowed is {allowed}.")
