@@ -158,7 +158,7 @@ def trainer_of(algorithm: str, settings: GpuSettings) -> Trainer:
     for _ in range(1000):
         trainer._collect()
     if trainer.dynamics is not None:
-        trainer._imagine()
+        trainer.experience.imagine(trainer.step)
     return trainer
 
 
@@ -189,7 +189,7 @@ def updates(settings: GpuSettings, table: Table) -> None:
         counter = itertools.count()
         for precision, within in precisions.items():
             for way in ("one by one", "graph") if settings.device == "cuda" else ("one by one",):
-                trainer._use(CudaRecorder(trainer._generators.values()) if way == "graph" else None)
+                trainer._record(CudaRecorder(trainer._generators.values()) if way == "graph" else None)
 
                 def measure(trainer: Trainer = trainer, within: Any = within, counter: Any = counter) -> Row:
                     with within():
@@ -210,7 +210,7 @@ def updates(settings: GpuSettings, table: Table) -> None:
 
 def floor_of(trainer: Trainer, settings: GpuSettings) -> Callable[[], object]:
     """The matrix products of an update alone, as a CUDA graph where there is one."""
-    trainer._use(None)
+    trainer._record(None)
     with Products() as products:
         trainer._update(0)
     if settings.device == "cpu":
@@ -303,7 +303,7 @@ def mlp(n_in: int, n_out: int, width: int) -> nn.Module:
 
 def fit(trainer: Trainer, recorder: CudaRecorder | None, settings: GpuSettings) -> Row:
     """One gradient step on the real transitions."""
-    fitter, real = trainer.fitter, trainer.replay.all()
+    fitter, real = trainer.fitter, trainer.experience.real.all()
     assert fitter is not None
     if recorder is not None:
         recorder.prepare(fitter._optimizer)
@@ -315,8 +315,8 @@ def fit(trainer: Trainer, recorder: CudaRecorder | None, settings: GpuSettings) 
 
 def imagination(settings: GpuSettings) -> Row:
     trainer = trainer_of("maac", settings)
-    start = trainer.replay.sample(1000 if settings.quick else 100_000, trainer._generators["imagine"]).obs_t
-    ms = milliseconds(lambda: trainer._rolled_out(1, start), settings, warm_up=3)
+    start = trainer.experience.real.sample(1000 if settings.quick else 100_000, trainer._generators["imagine"]).obs_t
+    ms = milliseconds(lambda: trainer.experience._rolled_out(1, start), settings, warm_up=3)
     return {"states": len(start), "ms": ms, "states_per_s": round(1e3 * len(start) / ms)}
 
 
@@ -405,7 +405,7 @@ def _rate(settings: GpuSettings) -> float:
     """Updates a second of this process, while all others update as well."""
     trainer = trainer_of("maac", settings)
     if settings.device == "cuda":
-        trainer._use(CudaRecorder(trainer._generators.values()))
+        trainer._record(CudaRecorder(trainer._generators.values()))
     for count in range(WARM_UP):
         trainer._update(count)
     wait(settings)

@@ -63,7 +63,7 @@ def trainer_of(algorithm: str, folder: str) -> Trainer:
     for _ in range(1000):
         trainer._collect()
     if trainer.dynamics is not None:
-        trainer._imagine()
+        trainer.experience.imagine(trainer.step)
     return trainer
 
 
@@ -89,7 +89,7 @@ def workloads(folder: str) -> list[list[Workload]]:
     """In groups that are timed in turn: a group with the models would sweep the caches before every SAC update."""
     sac, maac = trainer_of("sac", folder), trainer_of("maac", folder)
     generator = torch.Generator().manual_seed(0)
-    theirs, batch = peer(sac), maac._sample(BATCH)
+    theirs, batch = peer(sac), maac.experience.sample(BATCH)
     fit = ensemble_step(maac, generator)
     targets, rollout = (lambda: maac.agent._critic_target(batch)), rollout_of(maac, generator)
     single, half = torch.randn(2, CUBE, CUBE), torch.randn(2, CUBE, CUBE).bfloat16()
@@ -115,7 +115,7 @@ def workloads(folder: str) -> list[list[Workload]]:
 
 def ensemble_step(trainer: Trainer, generator: torch.Generator) -> Function:
     """One gradient step of the ensemble on the real transitions."""
-    fitter, real = trainer.fitter, trainer.replay.all()
+    fitter, real = trainer.fitter, trainer.experience.real.all()
     assert fitter is not None
     network = fitter.network
     x, y = torch.cat([real.obs_t, real.action_t], -1), real.obs_tp1 - real.obs_t
@@ -128,7 +128,7 @@ def rollout_of(trainer: Trainer, generator: torch.Generator) -> Function:
     """One imagined step from each of STATES start states."""
     model, policy = trainer.model, trainer.agent.policy
     assert model is not None
-    start = trainer.replay.sample(STATES, generator).obs_t
+    start = trainer.experience.real.sample(STATES, generator).obs_t
     return lambda: imagine(policy, model, trainer.task, start, 1, 0.99, generator)
 
 

@@ -67,7 +67,7 @@ def test_an_action_weighs_one_under_the_policy_that_took_it(mean: float, tmp_pat
         policy.net.biases[-1].copy_(torch.tensor([mean, -1.0]))
         for _ in range(random + 20):
             trainer._collect()
-        taken = Transition(*(column[random:] for column in trainer.replay.all()))
+        taken = Transition(*(column[random:] for column in trainer.experience.real.all()))
         weight = importance_weights(policy.log_prob(taken.obs_t, taken.action_t), taken.log_prob_t, 5.0)
     torch.testing.assert_close(weight, torch.ones(20))
 

@@ -89,22 +89,23 @@ def test_an_update_reads_nothing_back(variant: str, device: str) -> None:
 def test_an_imagination_reads_nothing_back(lengths: list[int], device: str) -> None:
     trainer = prepared(device, rollout_length=lengths)
     with no_host(device):
-        trainer._imagine()
-    assert len(trainer.imagined) > 1000
+        trainer.experience.imagine(trainer.step)
+    assert len(trainer.experience.imagined) > 1000
 
 
 @ON
 def test_an_imagination_of_one_step_reads_nothing_back_where_episodes_terminate(device: str) -> None:
     trainer = prepared(device)
-    trainer.task = dataclasses.replace(trainer.task, terminated=lambda obs: obs[..., 0] > 0.5)
+    ended = dataclasses.replace(trainer.task, terminated=lambda obs: obs[..., 0] > 0.5)
+    trainer.experience.task = ended
     with no_host(device):
-        trainer._imagine()
+        trainer.experience.imagine(trainer.step)
 
 
 @ON
 def test_a_gradient_step_of_the_model_reads_nothing_back(device: str) -> None:
     trainer = prepared(device)
-    fitter, real = trainer.fitter, trainer.replay.all()
+    fitter, real = trainer.fitter, trainer.experience.real.all()
     assert fitter is not None
     x, y = torch.cat([real.obs_t, real.action_t], -1), real.obs_tp1 - real.obs_t
     batches = next(fitter._passes(len(x), trainer._generators["model"]))
@@ -147,8 +148,8 @@ def state_of(trainer: Trainer) -> dict[str, torch.Tensor]:
     for i, optimizer in enumerate(agent.optimizers):
         moments = optimizer.state_dict()["state"].items()
         flat |= {f"optimizer {i}, {p}, {key}": x for p, state in moments for key, x in state.items()}
-    flat |= {"log_alpha": agent.log_alpha.detach(), "real": trainer.replay.all().obs_tp1}
-    return flat | {"imagined": trainer.imagined.all().obs_tp1}
+    flat |= {"log_alpha": agent.log_alpha.detach(), "real": trainer.experience.real.all().obs_tp1}
+    return flat | {"imagined": trainer.experience.imagined.all().obs_tp1}
 
 
 @ON
@@ -157,7 +158,7 @@ def test_replayed_updates_are_those_made_one_by_one(variant: str, device: str) -
     """A hundred of them, to the bit on a CPU, to float32's rounding on CUDA. They draw the same numbers."""
     changes = VARIANTS[variant]
     one_by_one, replayed = prepared(device, **changes), prepared(device, **changes)
-    replayed._use(recorder := recorder_of(device, replayed))
+    replayed._record(recorder := recorder_of(device, replayed))
     for count in range(100):
         one_by_one._update(count)
         replayed._update(count)
@@ -190,7 +191,7 @@ def test_a_whole_training_with_recordings_is_the_same(changes: dict[str, Any], d
         recorded = trained(device, steps=40, **{**many, "cuda_graph": True})
     else:
         recorded = trained(device, TapeRecorder(), steps=40, **many)
-    used = [recorded._learn, recorded._act, *([recorded._roll] if recorded.dynamics else [])]
+    used = [recorded._learn, recorded._collector._act, *([recorded.experience._roll] if recorded.dynamics else [])]
     assert all(len(graphed._recordings) == 1 for graphed in used)
     if recorded.fitter is not None:
         assert len(recorded.fitter._recorded._recordings) == 1
@@ -200,7 +201,7 @@ def test_a_whole_training_with_recordings_is_the_same(changes: dict[str, Any], d
 @ON
 def test_another_horizon_is_recorded_by_itself(device: str) -> None:
     one_by_one, replayed = prepared(device, horizon=2), prepared(device, horizon=2)
-    replayed._use(recorder_of(device, replayed))
+    replayed._record(recorder_of(device, replayed))
     for horizon in (2, 1, 2, 0):
         one_by_one.agent.horizon = replayed.agent.horizon = horizon
         for count in range(WARM_UP + 3):
@@ -216,7 +217,11 @@ def test_a_restored_optimiser_is_recorded_anew(tmp_path) -> None:
     first.begin(tmp_path)
     again = trained("cpu", TapeRecorder(), steps=10)
     again.restore(tmp_path)
-    assert not again._learn._recordings and not again._act._recordings and not again._roll._recordings
+    assert (
+        not again._learn._recordings
+        and not again._collector._act._recordings
+        and not again.experience._roll._recordings
+    )
     for trainer in (first, again):
         for count in range(20):
             trainer._update(count)
@@ -227,7 +232,11 @@ def test_what_cannot_be_recorded_runs_as_it_is() -> None:
     """The physics, which is computed outside of torch; data of it, and the fit of a model beside it."""
     recorder = TapeRecorder()
     trainer = trained("cpu", recorder, steps=2, dynamics="mixed", imagined_states=10, horizon=1, imagine_every=1)
-    assert trainer._learn._recorder is None and trainer._roll._recorder is None and trainer._act._recorder is recorder
+    assert (
+        trainer._learn._recorder is None
+        and trainer.experience._roll._recorder is None
+        and trainer._collector._act._recorder is recorder
+    )
     mbpo = trained("cpu", recorder, dynamics="mixed", algorithm="mbpo", imagined_states=10)
     assert mbpo._learn._recorder is recorder, "its updates take no step of the dynamics"
 
@@ -238,7 +247,7 @@ def test_a_reward_that_reads_a_tensor_cannot_be_recorded() -> None:
     trainer.task = trainer.agent.task = dataclasses.replace(
         trainer.task, reward=lambda s, a: s[..., 0] * (1.0 if float(s.detach().mean()) > 9 else 2.0)
     )
-    trainer._use(TapeRecorder())
+    trainer._record(TapeRecorder())
     with pytest.raises(AssertionError, match="the host would wait"):
         for count in range(WARM_UP + 1):
             trainer._update(count)

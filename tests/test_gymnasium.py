@@ -261,7 +261,7 @@ def test_a_stopped_run_ends_as_one_that_never_was(tmp_path):
     """In the middle of an episode, which is walked again from its seed."""
     whole = tiny(tmp_path / "whole", env=ID, steps=110, epoch_steps=55)
     part = tiny(tmp_path / "part", env=ID, steps=55, epoch_steps=55)
-    assert Trainer.load(part)._env.snapshot()["actions"].shape[0] % STEPS  # inside an episode
+    assert Trainer.load(part)._collector.state_dict()["actions"].shape[0] % STEPS  # inside an episode
     resumed = diffmaac.train(resume=str(part), steps=110, progress=False).path
     assert numbers(resumed) == numbers(whole)
 

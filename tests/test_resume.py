@@ -135,7 +135,9 @@ def test_a_run_of_a_gpu_goes_on_on_a_cpu_and_says_that_its_numbers_are_others(be
     runs = []
     for _ in range(2):
         trainer = prepare(None, {"resume": str(begun), "steps": 120, "device": "cpu"})
-        assert torch.equal(trainer.replay.all().obs_t, trainer.replay._split(before["replay"]["rows"]).obs_t)
+        assert torch.equal(
+            trainer.experience.real.all().obs_t, trainer.experience.real._split(before["replay"]["rows"]).obs_t
+        )
         for mine, moments in zip(trainer.agent.optimizers, ("policy", "critic", "alpha"), strict=True):
             kept = before["agent"][f"{moments}_optimizer"]["state"]
             assert all(torch.equal(mine.state_dict()["state"][i]["exp_avg"], kept[i]["exp_avg"]) for i in kept)
@@ -150,7 +152,7 @@ def test_a_run_of_a_gpu_is_looked_at_on_a_cpu(begun):
     made_on_cuda(begun)
     assert diffmaac.load(begun).act(torch.zeros(2)).shape == (1,)
     trainer = Trainer.load(begun)
-    assert trainer.device.type == "cpu" and trainer.replay.all().obs_t.device.type == "cpu"
+    assert trainer.device.type == "cpu" and trainer.experience.real.all().obs_t.device.type == "cpu"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -79,7 +79,7 @@ def test_a_fall_ends_a_training_episode_and_what_is_earned(tmp_path):
     task = dataclasses.replace(task, reset=lambda rng: (rng.normal(size=1), np.zeros(1)))
     trainer = prepare(task, {**TINY, "fall_ends": True, "steps": 300, "out": str(tmp_path / "run")})
     trainer.train(progress=False)
-    real, imagined = trainer.replay.all(), trainer.imagined.all()
+    real, imagined = trainer.experience.real.all(), trainer.experience.imagined.all()
     for data in (real, imagined):
         ended = fallen(data.obs_tp1)
         assert ended.any() and not ended.all()
@@ -102,7 +102,7 @@ def test_a_fall_is_worth_the_sum_of_what_follows_it(tmp_path):
     words = {**TINY, "fall_ends": True, "fall_reward": -2.0, "gamma": 0.9, "steps": 300, "out": str(tmp_path / "run")}
     trainer = prepare(task, words)
     trainer.train(progress=False)
-    for data in (trainer.replay.all(), trainer.imagined.all()):
+    for data in (trainer.experience.real.all(), trainer.experience.imagined.all()):
         falls = fallen(data.obs_tp1)
         assert falls.any() and not falls.all()
         expected = task.start_reward(data.obs_t, data.action_t) - 2.0 * 0.9 / (1 - 0.9) * falls
@@ -200,7 +200,7 @@ def test_rollouts_grow_along_the_ramp(tmp_path):
     trainer = prepare("double_integrator", settings)
     lengths = []
     for trainer.step in (0, 40, 60, 80, 120):
-        lengths.append(trainer._rollout_length())
+        lengths.append(trainer.experience.rollout_length(trainer.step))
     assert lengths == [1, 1, 3, 5, 5]
 
 
@@ -208,8 +208,8 @@ def test_the_actor_and_its_critic_see_mixed_batches(tmp_path):
     """Real transitions first, a quarter of the batch; imagined ones start from real states and end elsewhere."""
     trainer = prepare("double_integrator", {**TINY, "real_ratio": 0.25, "out": str(tmp_path / "run")})
     trainer.train(progress=False)
-    real = {tuple(row) for row in trainer.replay.all().obs_tp1.tolist()}
-    batch = trainer._sample(16)
+    real = {tuple(row) for row in trainer.experience.real.all().obs_tp1.tolist()}
+    batch = trainer.experience.sample(16)
     assert [tuple(row) in real for row in batch.obs_tp1.tolist()] == [True] * 4 + [False] * 12
 
 

@@ -149,7 +149,7 @@ def run_parts(trainer: Trainer, model: LearnedDynamics | None, rollout: int) -> 
     if model is not None:
         model.network.cpu().double().requires_grad_(False)
         dynamics["learned"] = model
-    states = trainer.replay.all().obs_t.cpu().double()
+    states = trainer.experience.real.all().obs_t.cpu().double()
     if len(states) == 0:
         raise TaskError("the run has not taken a step yet: there is no state to start from. Train it first.")
 

@@ -2,23 +2,17 @@
 
 import dataclasses
 import logging
-import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic, Metrics
 from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, Heads, LearnedDynamics, MixedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import jacobian_errors, summary
-from diffmaac.errors import CheckpointError, DivergenceError, SettingError, TaskError
-from diffmaac.finite import FiniteFlags
-from diffmaac.replay import Replay, concatenate
-from diffmaac.rollout import imagine
+from diffmaac.errors import CheckpointError, DivergenceError, SettingError
 from diffmaac.runs import checkpoint
 from diffmaac.runs.layout import CHECKPOINT
 from diffmaac.runs.loggers import loggers_of
@@ -28,20 +22,19 @@ from diffmaac.settings import Settings, flatten, uses_dynamics
 from diffmaac.task import Task
 from diffmaac.training.agent import check_task
 from diffmaac.training.best import keep_if_best
-from diffmaac.training.carrier import Carrier
+from diffmaac.training.collector import Collector
 from diffmaac.training.evaluation import Evaluation, run_episodes
+from diffmaac.training.experience import Experience
 from diffmaac.training.fit import EnsembleFitter, held_out_rows
 from diffmaac.training.graphed import AbstractRecorder, CudaRecorder, Graphed
 from diffmaac.training.machine import device_of, out_of_memory
 from diffmaac.training.practice import practice
 from diffmaac.training.progress import Means, ProgressLine, Stopwatch
-from diffmaac.typed import largest
 from diffmaac.types import Transition
 
 _LOGGER = logging.getLogger(__name__)
 LOOK_STEPS = 100
 """Environment steps between two looks at whether all losses were finite. To look is to wait for the device."""
-IMAGINED = "an imagined state"
 ERROR_EPOCHS, ERROR_STATES = 5, 64
 """How often eps_f is logged where it is asked for, and on how many states."""
 
@@ -56,7 +49,8 @@ class Trainer:
 
     def __init__(self, task: Task, settings: Settings, recorder: AbstractRecorder | None = None):
         self.task, self.settings = task, settings
-        task = self._trained = practice(task, settings) if settings.data.fall_ends else task
+        if settings.data.fall_ends:
+            task = practice(task, settings)
         self.folder = Path()
         self.step = self._saved_step = self._looked = 0
         seed, device = settings.run.seed, device_of(settings)
@@ -70,20 +64,12 @@ class Trainer:
         self.agent = ActorCritic(
             task, settings.agent, self.dynamics, self._generators["init"], self._generators["agent"]
         )
-        data = settings.data
-        self.replay = Replay(settings.run.steps, task.obs_size, task.action_size, device)
-        self._imagination = self.dynamics if data.data == "mixed" else None
-        capacity = 1 if self._imagination is None else data.imagined_states * data.imagined_keep
-        self.imagined = Replay(capacity, task.obs_size, task.action_size, device)
-        episode_steps = min(task.episode_steps, data.reset_every or task.episode_steps)
-        self._env = dataclasses.replace(task, episode_steps=episode_steps).make_env()
-        self._carrier = Carrier(2 + task.obs_size, device)
-        self._obs = self._on_device(self._env.reset(seed=seeding.integer_seed(seed, "environment"))[0])
+        self.experience = Experience(task, settings, self.agent, self.dynamics, self._generators, device)
+        self._collector = Collector(task, settings, self.agent, self._generators["explore"], device)
         # Evenly spaced, since a batch is real transitions first, imagined ones behind.
         spaced = torch.linspace(0, settings.agent.batch_size - 1, settings.agent.start_states)
         self._start_rows = spaced.long().to(device)
-        self._finite = FiniteFlags({IMAGINED: "Try a shorter rollout_length."}, device)
-        self._use(recorder)
+        self._record(recorder)
         self._means, self._watch, self._seconds = Means(), Stopwatch(), 0.0
         self._truth: AbstractDynamics | None = None
 
@@ -120,7 +106,7 @@ class Trainer:
 
     def held_out(self) -> Transition:
         """The real transitions on which no fit trains, in the order in which they were collected."""
-        real = self.replay.all()
+        real = self.experience.real.all()
         rows = held_out_rows(len(real.obs_t), self.settings.model.validation)
         return Transition(*(column[rows.to(column.device)] for column in real))
 
@@ -165,7 +151,7 @@ class Trainer:
     def _look(self) -> None:
         """Raises DivergenceError where a loss, a parameter or an imagined state was not finite since the last look."""
         try:
-            self._finite.check()
+            self.experience.check_finite()
             self.agent.check_finite()
         except DivergenceError as error:
             raise DivergenceError(f"{error} When it was last looked at, at step {self._looked}, it was.") from error
@@ -198,9 +184,9 @@ class Trainer:
         state: dict[str, Any] = {
             "task": self.task.fingerprint(),
             "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
-            "imagined": self.imagined.state_dict(),
-            "environment": self._env.snapshot(),
+            "replay": self.experience.real.state_dict(),
+            "imagined": self.experience.imagined.state_dict(),
+            "environment": self._collector.state_dict(),
             "device": self.device.type,
             "generators": {name: g.get_state() for name, g in self._generators.items()},
             "seconds": self._seconds,
@@ -233,15 +219,14 @@ class Trainer:
 
     def _restore(self, step: int, state: dict[str, Any]) -> None:
         self.agent.load_state_dict(state["agent"])
-        self.replay.load_state_dict(state["replay"])
-        self.imagined.load_state_dict(state["imagined"])
-        self._env.restore(state["environment"])
-        self._obs = self._on_device(self._env.observation())
+        self.experience.real.load_state_dict(state["replay"])
+        self.experience.imagined.load_state_dict(state["imagined"])
+        self._collector.load_state_dict(state["environment"])
         self._restore_generators(step, state)
         self._seconds = state["seconds"]
         if self.fitter is not None:
             self.fitter.load_state_dict(state["dynamics"])
-        for recorded in (self._learn, self._act, self._roll):
+        for recorded in (self._learn, self._collector, self.experience):
             recorded.forget()
 
     def _restore_generators(self, step: int, state: dict[str, Any]) -> None:
@@ -255,21 +240,14 @@ class Trainer:
             else:
                 generator.manual_seed(seeding.integer_seed(self.settings.run.seed, f"{name} from step {step}"))
 
-    def _use(self, recorder: AbstractRecorder | None) -> None:
+    def _record(self, recorder: AbstractRecorder | None) -> None:
         """Has what repeats recorded: updates, actions, imagination. What a graph cannot record runs as it is."""
-        ends = self._trained.terminated is not None or self._trained.learns_end
-        static = self.dynamics is not None and self.dynamics.recordable and not ends
         self._learn = Graphed(self._learned, recorder if self.agent.recordable else None)
-        self._act = Graphed(self._acted, recorder)
-        self._roll = Graphed(self._rolled_out, recorder if static else None)
-        self._length = 0
+        self._collector.record(recorder)
+        self.experience.record(recorder)
         if recorder is not None:
             for optimizer in self.agent.optimizers:
                 recorder.prepare(optimizer)
-
-    def _on_device(self, obs: np.ndarray) -> torch.Tensor:
-        """An observation as a batch of one."""
-        return torch.as_tensor(obs, dtype=torch.float32, device=self.device)[None]
 
     def _advance(self) -> None:
         """One environment step, and the learning that belongs to it."""
@@ -278,9 +256,9 @@ class Trainer:
             if self.fitter is not None and past % self.settings.model.model_every == 0:
                 with self._watch.section("model"):
                     self._fit(self.fitter)
-            if self._imagination is not None and past % data.imagine_every == 0:
+            if self.experience.imagines and past % data.imagine_every == 0:
                 with self._watch.section("imagination"):
-                    self._imagine()
+                    self.experience.imagine(self.step)
         with self._watch.section("environment"):
             self._collect()
         if past >= 0:
@@ -291,102 +269,34 @@ class Trainer:
             self._look()
 
     def _collect(self) -> None:
-        obs = self._obs
-        action, log_prob = self._explore(obs)
-        obs_tp1, reward, terminated, truncated, _ = self._env.step(action[0].cpu().numpy())
-        discount = 0.0 if terminated else self.settings.agent.gamma
-        sent, host = self._carrier.send(reward, discount, obs_tp1), self._carrier.host
-        if not torch.isfinite(host[0]):
-            raise TaskError(f"the reward of task '{self.task.name}' is {reward} at environment step {self.step}.")
-        reward_t, discount_tp1, next_obs = sent[:, 0], sent[:, 1], sent[:, 2:]
-        self.replay.add(Transition(obs, action, reward_t, discount_tp1, next_obs, log_prob))
-        ended = terminated or truncated
-        self._obs = self._on_device(self._env.reset()[0]) if ended else next_obs
+        self.experience.real.add(self._collector.collect(self.step))
         self.step += 1
 
-    def _explore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next action (1, action), and its log density (1)."""
-        if self.step >= self.settings.data.random_steps:
-            return self._act(None, obs)
-        shape = (1, self.task.action_size)
-        uniform = 2 * torch.rand(shape, generator=self._generators["explore"], device=self.device) - 1
-        return uniform, obs.new_full((1,), -math.log(2.0) * self.task.action_size)
-
-    @torch.no_grad()
-    def _acted(self, setting: None, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """An action of the policy (1, action), and its log density (1)."""
-        shape, generator = (1, self.task.action_size), self._generators["explore"]
-        noise = torch.randn(shape, generator=generator, device=self.device)
-        action, _ = self.agent.policy.sample(obs, noise)
-        # At the action as it is stored: of one rounded onto the border SVG can infer no other noise later.
-        return action, self.agent.policy.log_prob(obs, action)
-
     def _fit(self, fitter: EnsembleFitter) -> None:
-        real = self.replay.all()
+        real = self.experience.real.all()
         learned = (real.reward_t, self.ended(real))
         report = fitter.fit(real.obs_t, real.action_t, real.obs_tp1, self._generators["model"], learned)
         self._means.add(
             {"model_mse": torch.tensor(report.held_out_mse), "model_epochs": torch.tensor(float(report.epochs))}
         )
 
-    def _imagine(self) -> None:
-        length = self._rollout_length()
-        if length != self._length:  # which does not come back: what was recorded for it keeps its memory in vain
-            self._roll.forget()
-            self._length = length
-        count = max(1, self.settings.data.imagined_states // length)
-        self.imagined.add(self._roll(length, self.replay.sample(count, self._generators["imagine"]).obs_t))
-
-    def _rolled_out(self, length: int, start: torch.Tensor) -> Transition:
-        """Rollouts of the policy from `start`."""
-        assert self._imagination is not None
-        agent, data, generator = self.agent, self.settings.data, self._generators["imagine"]
-        along = agent.policy, self._imagination, self._trained, start, length, self.settings.agent.gamma, generator
-        imagined = imagine(*along, data.n_step, agent.alpha)
-        self._finite.note(IMAGINED, largest([imagined.obs_tp1])[0])
-        return imagined
-
-    def _rollout_length(self) -> int:
-        """Grows linearly between the two ends of the ramp (Janner et al. 2019, MBPO, appendix C)."""
-        (low, high), ramp = self.settings.data.rollout_length, self.settings.data.rollout_ramp
-        return int(np.interp(self.step, ramp, (low, high)))
-
     def _update(self, count: int) -> None:
         """The `count`-th update of the critics, and of the policy where it is its turn."""
         agent = self.settings.agent
         setting = (count % agent.actor_every == 0, self.agent.horizon)
-        self._means.add(self._learn(setting, *self._draw(agent.batch_size)))
+        self._means.add(self._learn(setting, *self.experience.draw(agent.batch_size)))
 
     def _learned(self, setting: tuple[bool, int], *rows: torch.Tensor) -> Metrics:
         """An update on the transitions in `rows`, of the policy as well where `setting` says so.
 
         The horizon is in `setting` since a recording holds the one with which it was made.
         """
-        batch = self._gather(rows)
+        batch = self.experience.gather(rows)
         metrics = self.agent.update_critic(batch)
         if setting[0]:
             start = Transition(*(column[self._start_rows] for column in batch))
             metrics |= self.agent.update_actor(start)
         return metrics
-
-    def _sources(self, batch: int) -> list[tuple[Replay, int]]:
-        """From where the transitions of a batch come, and how many."""
-        if self._imagination is None:
-            return [(self.replay, batch)]
-        real = round(self.settings.data.real_ratio * batch)
-        return [(replay, n) for replay, n in ((self.replay, real), (self.imagined, batch - real)) if n]
-
-    def _draw(self, batch: int) -> list[torch.Tensor]:
-        """The rows of a batch in each of its sources."""
-        return [replay.sample_index(n, self._generators["batch"]) for replay, n in self._sources(batch)]
-
-    def _gather(self, rows: Sequence[torch.Tensor]) -> Transition:
-        """What `_draw` has drawn."""
-        sources = self._sources(sum(map(len, rows)))
-        return concatenate(*(replay.at(index) for (replay, _), index in zip(sources, rows, strict=True)))
-
-    def _sample(self, batch: int) -> Transition:
-        return self._gather(self._draw(batch))
 
     def _measure(self) -> dict[str, float]:
         """What is measured of the gradient at the end of an epoch, where it is asked for."""
@@ -395,7 +305,7 @@ class Trainer:
         if self.step <= self.settings.data.random_steps:  # nothing is learned yet
             return measured
         if agent.horizon == "auto":
-            chosen = self.agent.choose_horizon(self._sample(agent.start_states).obs_t)
+            chosen = self.agent.choose_horizon(self.experience.sample(agent.start_states).obs_t)
             measured |= {name: float(value) for name, value in chosen.items()}
         if report.log_model_error and self.model is not None and self.step // report.epoch_steps % ERROR_EPOCHS == 0:
             measured |= self._model_error(self.model)

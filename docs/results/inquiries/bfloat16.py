@@ -55,7 +55,7 @@ def train(run: PlannedRun) -> None:
         return
     trainer = Trainer(*resolve_task(run.env, {**run.words, "out": str(run.path)}))
     trainer.agent._critic_target = in_bfloat16(trainer.agent._critic_target)
-    trainer._imagine = in_bfloat16(trainer._imagine)
+    trainer.experience.imagine = in_bfloat16(trainer.experience.imagine)
     if run.path.exists():
         trainer.restore(run.path)
     else:

@@ -41,7 +41,7 @@ def gradients(trainer: Trainer, horizon: int, clip: float) -> Tensor:
     generator = seeding.torch_generator(0, "gradient noise")
     rows = []
     for _ in range(BATCHES):
-        start = trainer.replay.sample(STARTS, generator).obs_t
+        start = trainer.experience.real.sample(STARTS, generator).obs_t
         noise = sample_pathwise_noise(agent.loop.dynamics, horizon, STARTS, task.action_size, generator)
         loss, _ = pathwise_loss(agent.loop, start, noise, agent.alpha, clip)
         rows.append(flat_gradient(loss, agent.policy))
