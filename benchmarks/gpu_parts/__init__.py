@@ -1,0 +1,1 @@
+"""The parts of what `benchmarks/gpu.py` measures."""
