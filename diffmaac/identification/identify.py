@@ -13,7 +13,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from diffmaac.differentiable import compiled_model
 from diffmaac.errors import DiffmaacError
 from diffmaac.identification.figure import draw
-from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, descend, standard_errors
+from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, covariance, descend
 from diffmaac.identification.found import Identification
 from diffmaac.identification.selection import Selection, select
 from diffmaac.identification.trajectory import Trajectory, Windows, windows
@@ -77,8 +77,8 @@ def identify(
     prediction = fit.predict(point)
     freedom = len(cut.qpos) + len(point.parameters) / noise.variance(prediction).size
     variance = noise.variance(prediction) * counted / max(counted - freedom, 1.0)
-    errors = standard_errors(fit.normal(point, prediction, 1 / variance))
-    return _result(selection, cut, fit, point, errors, np.sqrt(variance), used, iterations, figure)
+    spread = covariance(fit.normal(point, prediction, 1 / variance))
+    return _result(selection, cut, fit, point, spread, np.sqrt(variance), used, iterations, figure)
 
 
 def _descended(fit: WindowFit, noise: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
@@ -138,18 +138,19 @@ def _result(
     cut: Windows,
     fit: WindowFit,
     point: Point,
-    errors: np.ndarray,
+    spread: np.ndarray,
     noise: np.ndarray,
     used: int,
     most: int,
     figure: str | Path | None,
 ) -> Result[Identification]:
     space, values = selection.space, fit.values(point.parameters)
-    fields = {name: values[own].reshape(space.shapes[name]) for name, own in space.slices.items()}
     start = space.values[selection.entries]
+    bounds = selection.low, selection.high
     found = Identification(
-        selection.names, start, point.parameters, errors, noise, used, space.model_with(values), fields
+        selection.names, start, point.parameters, spread, *bounds, noise, used, space.model_with(values)
     )
+    errors = found.standard_errors
     cells = [
         [name, f"{a:.6g}", f"{b:.6g}", f"{e:.2g}"]
         for name, a, b, e in zip(selection.names, start, point.parameters, errors, strict=True)
