@@ -207,6 +207,13 @@ def descend(fit: WindowFit, point: Point, noise: Noise, damping: float) -> tuple
     return point, here, damping, False
 
 
+def correlation(prediction: Prediction, windows: Windows) -> Float[np.ndarray, " x"]:
+    """Of the residuals of each coordinate with those of the next sample: of white noise 0 +- 1 / sqrt(samples)."""
+    residuals, pairs = prediction.residuals, windows.counts[:, 1:, None]
+    products = (residuals[:, 1:] * residuals[:, :-1] * pairs).sum((0, 1))
+    return products / np.maximum((residuals**2).sum((0, 1)), np.finfo(np.float64).tiny)
+
+
 def covariance(normal: Normal) -> Float[np.ndarray, "size size"]:
     """Of the parameters, from the Fisher information; an infinite variance of what the motion does not determine."""
     raw, information = np.diag(normal.parameters), normal.information()
