@@ -16,6 +16,10 @@ class TrainKeywords(TypedDict, total=False):
     dynamics: Literal["learned", "true", "mixed"]
     """what the gradient flows through; default learned"""
 
+    identified: str | PathLike[str]
+    """identified model that dynamics=true goes through, a file of Identification.save; empty: the task's own;
+    default empty"""
+
     mixed_values: Literal["learned", "true"]
     """whose states dynamics=mixed visits; the derivatives are the other's; default true"""
 
@@ -126,7 +130,8 @@ class TrainKeywords(TypedDict, total=False):
     """norm to which the policy gradient is clipped [at least 1e-12]; default 100.0"""
 
     members: int
-    """members of the ensemble [between 1 and 1,000]; default 8"""
+    """members of the ensemble; with identified=, draws from the posterior, or the estimate alone: 1 [between 1 and
+    1,000]; default 8"""
 
     model_hidden: Numbers
     """widths of the hidden layers of a member [between 1 and 65,536]; default [200,200,200,200]"""

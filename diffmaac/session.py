@@ -11,7 +11,7 @@ from diffmaac import seeding
 from diffmaac.errors import CheckpointError, SettingError, StorageError
 from diffmaac.keywords import TrainKeywords
 from diffmaac.runs import checkpoint
-from diffmaac.runs.layout import BEST, CHECKPOINT, FIGURES, create_directory
+from diffmaac.runs.layout import BEST, CHECKPOINT, FIGURES, IDENTIFICATION, create_directory
 from diffmaac.runs.lock import claimed
 from diffmaac.runs.loggers import check_installed
 from diffmaac.runs.metrics import write_evaluation
@@ -107,7 +107,7 @@ def _resumed(folder: Path, words: dict[str, Any], env: str | Task | None) -> Tra
     task, settings = read_settings(folder, words, env)
     use_machine(task, settings)
     check_installed(settings)
-    trainer = Trainer(task, settings)
+    trainer = Trainer(task, settings, identified=folder / IDENTIFICATION)
     trainer.restore(folder)
     return trainer
 

@@ -2,6 +2,8 @@
 
 import abc
 import copy
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +11,12 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffmaac.errors import DivergenceError, TaskError
 from diffmaac.mujoco_warnings import log_warnings
+from diffmaac.physics import ParameterSpace
 
 log_warnings()
 
@@ -176,6 +180,19 @@ class MujocoSystem(AbstractSystem):
     ) -> "MujocoSystem":
         """From MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
         return cls(parse_mjcf(xml), frame_skip, hidden, angles)
+
+    def with_parameters(self, parameters: Mapping[str, Tensor | ArrayLike]) -> "MujocoSystem":
+        """The same system, whose model has other values of the fields named, each of its field's shape.
+
+            heavier = system.with_parameters({"body_mass": 1.3 * system.model.body_mass})
+
+        Constants that MuJoCo derives follow as `mj_setConst` sets them; docs/parameters.md lists fields and constants.
+        Raises DiffmaacError for a field that the model has not or that is no parameter, another shape, or a number
+        that is not finite or out of its domain.
+        """
+        arrays = {name: x.detach().cpu() if isinstance(x, Tensor) else x for name, x in parameters.items()}
+        space = ParameterSpace(self.model, tuple(parameters))
+        return dataclasses.replace(self, model=space.model_with(space.vector(arrays)))
 
     @property
     def coordinates(self) -> Coordinates:

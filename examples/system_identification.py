@@ -20,9 +20,9 @@ from diffmaac.settings import parse_command, setting
 BOX = """
 <mujoco><option timestep="0.004" cone="elliptic"/><worldbody><geom type="plane" size="5 5 .1" friction=".3"/>
   <body name="box" pos="0 0 .1"><joint name="x" type="slide" axis="1 0 0" damping="{b}"/>
-    <joint name="y" type="slide" axis="0 1 0" damping="{b}"/><joint name="z" type="slide" axis="0 0 1" damping="200"/>
-    <geom name="box" type="box" size=".15 .15 .1" mass="{m}" friction="{f}" priority="1"/></body></worldbody>
-  <actuator><motor joint="x"/><motor joint="y"/></actuator></mujoco>"""
+    <joint name="y" type="slide" axis="0 1 0" damping="{b}"/><joint name="z" type="slide" axis="0 0 1"/>
+    <geom name="box" type="box" size=".15 .15 .1" mass="{m}" friction="{f}" solimp="0 .95 .005" priority="1"/></body>
+  </worldbody><actuator><motor joint="x"/><motor joint="y"/></actuator></mujoco>"""
 LEG = """
 <mujoco><option timestep="0.004"/><worldbody><body name="hip" pos="0 0 1">
   <joint name="hip" axis="1 0 0" damping="{b}" armature=".02" frictionloss="{f}"/>

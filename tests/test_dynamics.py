@@ -6,7 +6,7 @@ import torch
 from support.loop import generator
 
 from diffmaac import DivergenceError, LinearSystem, MujocoSystem, TaskError, get_task
-from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, true_dynamics
+from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, identified_dynamics, true_dynamics
 from diffmaac.nn import BatchedMLP
 
 BATCH = 12
@@ -16,10 +16,13 @@ def learned(obs_size: int, action_size: int, members: int = 3) -> LearnedDynamic
     return LearnedDynamics(GaussianEnsemble(obs_size, action_size, members, [32, 32], generator()))
 
 
-@pytest.fixture(params=["learned", "closed form", "mjx"], scope="module")
+@pytest.fixture(params=["learned", "closed form", "mjx", "identified"], scope="module")
 def case(request):
     """A task and dynamics for it."""
     task = get_task("double_integrator" if request.param == "closed form" else "pendulum")
+    if request.param == "identified":
+        sets = [{"body_mass": np.array([0.0, mass])} for mass in (0.8, 1.0, 1.2)]
+        return task, identified_dynamics(task.system, sets)
     return task, learned(task.obs_size, task.action_size) if request.param == "learned" else true_dynamics(task.system)
 
 
@@ -54,12 +57,12 @@ def test_gradient_is_the_finite_difference(case):
     task, dynamics = case
     obs, action = inputs(task, torch.float64)
     noise = dynamics.sample_noise(BATCH, generator(2), torch.float64)
-    if noise is not None:
+    if isinstance(dynamics, LearnedDynamics):
         dynamics.network.double()
     arguments = (obs.requires_grad_(), action.requires_grad_())
     # MJX and the C engine, which computes the differenced values, agree to 1e-12; a step of 1e-6 then gives 1e-6.
     assert torch.autograd.gradcheck(lambda o, a: dynamics.step(o, a, noise), arguments, atol=1e-5, fast_mode=True)
-    if noise is not None:
+    if isinstance(dynamics, LearnedDynamics):
         dynamics.network.float()
 
 

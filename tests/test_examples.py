@@ -84,7 +84,9 @@ def test_an_example_says_what_is_wrong_with_a_setting(tmp_path):
         example("custom_task").main(["step=3"], tmp_path)
 
 
-def test_system_identification(tmp_path, capsys):
-    errors = example("system_identification").main(["robot=leg"], tmp_path)
-    assert len(errors) == 7 and max(map(abs, errors)) < 0.01
-    assert "Gauss-Newton" in capsys.readouterr().out and (tmp_path / "identified_leg.png").is_file()
+@pytest.mark.parametrize(("robot", "count"), [("leg", 7), ("box", 4)])
+def test_system_identification(robot, count, tmp_path, capsys):
+    errors = example("system_identification").main([f"robot={robot}"], tmp_path)
+    assert len(errors) == count and max(map(abs, errors)) < 0.01
+    out = capsys.readouterr().out
+    assert "Gauss-Newton" in out and "no noise" not in out and (tmp_path / f"identified_{robot}.png").is_file()

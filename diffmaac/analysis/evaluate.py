@@ -125,7 +125,10 @@ def _amount(settings: EvaluateSettings, run: Settings) -> tuple[int, int]:
 
 
 def _dynamics(trainer: Trainer, name: str) -> AbstractDynamics:
-    if name == "true" or (name == "run" and trainer.settings.run.dynamics == "true"):
+    through_truth = trainer.settings.run.dynamics == "true"
+    if name == "run" and through_truth and trainer.dynamics is not None:
+        return trainer.dynamics  # which may be those of an identified model
+    if name == "true" or (name == "run" and through_truth):
         trainer.task.check_true()
         return true_dynamics(trainer.task.system)
     return trainer.fitted_model("Plan through the physics, dynamics=true.")

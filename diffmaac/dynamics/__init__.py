@@ -8,4 +8,6 @@ from diffmaac.dynamics.ensemble import Heads as Heads
 from diffmaac.dynamics.learned import LearnedDynamics as LearnedDynamics
 from diffmaac.dynamics.linear import LinearDynamics as LinearDynamics
 from diffmaac.dynamics.mixed import MixedDynamics as MixedDynamics
+from diffmaac.dynamics.true import identified_dynamics as identified_dynamics
 from diffmaac.dynamics.true import true_dynamics as true_dynamics
+from diffmaac.dynamics.true_ensemble import TrueEnsemble as TrueEnsemble

@@ -21,6 +21,16 @@ class Noise(NamedTuple):
     """How many samples a member moves at most. None: they are counted, which waits for the device."""
 
 
+def balanced_members(batch: int, members: int, generator: torch.Generator) -> Int[Tensor, " batch"]:
+    """A random balanced assignment of samples to members: each sample's is uniform, and no member idles.
+
+    It begins at a random member, so that a batch of fewer samples, or one more, favours none.
+    """
+    device = generator.device
+    first = torch.randint(members, (), generator=generator, device=device)
+    return (torch.randperm(batch, generator=generator, device=device) + first) % members
+
+
 class Outcome(NamedTuple):
     """What a step of dynamics brings. None stands for what these dynamics did not learn: then the task has it."""
 

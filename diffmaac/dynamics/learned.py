@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffmaac.dynamics.base import AbstractDynamics, Noise, Outcome
+from diffmaac.dynamics.base import AbstractDynamics, Noise, Outcome, balanced_members
 from diffmaac.dynamics.ensemble import GaussianEnsemble
 from diffmaac.typed import assert_on_device
 
@@ -24,14 +24,9 @@ class LearnedDynamics(AbstractDynamics):
         return True
 
     def sample_noise(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Noise:
-        """Members are drawn as a random balanced assignment: each sample's is uniform, and no member idles.
-
-        The assignment begins at a random member, so that a batch of fewer samples, or one more, favours none.
-        """
-        device = generator.device
-        first = torch.randint(self.members, (), generator=generator, device=device)
-        member = (torch.randperm(batch, generator=generator, device=device) + first) % self.members
-        gaussian = torch.randn(batch, self.network.obs_size, generator=generator, device=device)
+        """Members by `balanced_members`."""
+        member = balanced_members(batch, self.members, generator)
+        gaussian = torch.randn(batch, self.network.obs_size, generator=generator, device=generator.device)
         return Noise(member, gaussian.to(dtype), -(-batch // self.members))
 
     def step(

@@ -1,7 +1,12 @@
 """The true dynamics of a system, whichever kind it is."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
 from diffmaac.dynamics.base import AbstractDynamics
 from diffmaac.dynamics.linear import LinearDynamics
+from diffmaac.dynamics.true_ensemble import TrueEnsemble
 from diffmaac.errors import TaskError
 from diffmaac.system import AbstractSystem, LinearSystem, MujocoSystem
 
@@ -19,3 +24,23 @@ def true_dynamics(system: AbstractSystem, gradient: str = "implicit") -> Abstrac
 
         return MjxDynamics(system, gradient)
     raise TaskError(f"there are no true dynamics for a {type(system).__name__}. Use dynamics=learned.")
+
+
+def identified_dynamics(
+    system: AbstractSystem, sets: Sequence[Mapping[str, np.ndarray]], gradient: str = "auto"
+) -> AbstractDynamics:
+    """MuJoCo's physics of a system with other parameters; of several sets, such as draws from a posterior, an ensemble.
+
+    `sets` are as `MujocoSystem.with_parameters` takes them. `gradient` is one that compiles nothing where there is no
+    GPU: what "implicit" compiles holds for one model alone. Raises TaskError where the system is no MuJoCo model or
+    cannot be differentiated, or the range of controls is among the parameters.
+    """
+    system = system.physics()
+    if not isinstance(system, MujocoSystem):
+        raise TaskError(f"a {type(system).__name__} has no MuJoCo model whose parameters could be identified.")
+    if any("actuator_ctrlrange" in parameters for parameters in sets):
+        raise TaskError("actuator_ctrlrange is what actions are scaled to, and cannot be another in the dynamics.")
+    from diffmaac.dynamics.mjx import MjxDynamics  # JAX is loaded only where it is used
+
+    members = [MjxDynamics(system.with_parameters(parameters), gradient) for parameters in sets]
+    return members[0] if len(members) == 1 else TrueEnsemble(members, system.obs_size)

@@ -207,16 +207,25 @@ def descend(fit: WindowFit, point: Point, noise: Noise, damping: float) -> tuple
     return point, here, damping, False
 
 
-def standard_errors(normal: Normal) -> Float[np.ndarray, " size"]:
-    """Of each parameter, from the Fisher information; infinite for what the motion does not determine."""
+def correlation(prediction: Prediction, windows: Windows) -> Float[np.ndarray, " x"]:
+    """Of the residuals of each coordinate with those of the next sample: of white noise 0 +- 1 / sqrt(samples)."""
+    residuals, pairs = prediction.residuals, windows.counts[:, 1:, None]
+    products = (residuals[:, 1:] * residuals[:, :-1] * pairs).sum((0, 1))
+    return products / np.maximum((residuals**2).sum((0, 1)), np.finfo(np.float64).tiny)
+
+
+def covariance(normal: Normal) -> Float[np.ndarray, "size size"]:
+    """Of the parameters, from the Fisher information; an infinite variance of what the motion does not determine."""
     raw, information = np.diag(normal.parameters), normal.information()
-    out, excited = np.full(len(raw), np.inf), raw > 0
+    excited = np.flatnonzero(raw > 0)
     scale = 1 / np.sqrt(raw[excited])
     eigenvalues, vectors = np.linalg.eigh(information[np.ix_(excited, excited)] * np.outer(scale, scale))
     determined = eigenvalues > UNDETERMINED * eigenvalues.max(initial=0.0)
-    variance = (vectors[:, determined] ** 2 / eigenvalues[determined]).sum(1) * scale**2
-    lost = (vectors[:, ~determined] ** 2).sum(1) > LOST
-    out[excited] = np.where(lost, np.inf, np.sqrt(variance))
+    factor = scale[:, None] * vectors[:, determined] / np.sqrt(eigenvalues[determined])
+    found = (vectors[:, ~determined] ** 2).sum(1) <= LOST
+    out = np.diag(np.full(len(raw), np.inf))
+    own = excited[found]
+    out[np.ix_(own, own)] = factor[found] @ factor[found].T
     return out
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -13,7 +14,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from diffmaac.differentiable import compiled_model
 from diffmaac.errors import DiffmaacError
 from diffmaac.identification.figure import draw
-from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, descend, standard_errors
+from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, correlation, covariance, descend
 from diffmaac.identification.found import Identification
 from diffmaac.identification.selection import Selection, select
 from diffmaac.identification.trajectory import Trajectory, Windows, windows
@@ -24,6 +25,10 @@ GAINS = 0.1, 0.01
 """Shares of the measured states that the observer's take, one after the other."""
 SETTLED = 1e-3
 """Decrease of the negative log likelihood by a step that ends a descent: statistics see a decrease of one."""
+CORRELATED, DEVIATIONS = 0.3, 5.0
+"""Correlation of a residual with the next one, and how many times that of chance, from which on it is no noise."""
+LOUD = 100.0
+"""Noise, in units of `QUIET`, from which on it is more than rounding."""
 QUIET = 1e-9
 """Least noise that is believed, relative to the range of a coordinate: measurements are rounded, at least."""
 
@@ -77,8 +82,25 @@ def identify(
     prediction = fit.predict(point)
     freedom = len(cut.qpos) + len(point.parameters) / noise.variance(prediction).size
     variance = noise.variance(prediction) * counted / max(counted - freedom, 1.0)
-    errors = standard_errors(fit.normal(point, prediction, 1 / variance))
-    return _result(selection, cut, fit, point, errors, np.sqrt(variance), used, iterations, figure)
+    spread = covariance(fit.normal(point, prediction, 1 / variance))
+    result = _result(selection, cut, fit, point, spread, np.sqrt(variance), used, iterations, figure)
+    related, loud = correlation(prediction, cut), np.sqrt(variance) > LOUD * _quiet(compiled, cut)
+    doubts = _doubts(compiled, np.where(loud, related, 0.0), counted)
+    return replace(result, notes=[*result.notes, *doubts])
+
+
+def _doubts(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: int) -> list[str]:
+    """A note where the residuals are no noise; none where they may be."""
+    worst = int(related.argmax())
+    if related[worst] < max(CORRELATED, DEVIATIONS / np.sqrt(counted)):
+        return []
+    kind, nv = ("displacement", "qvel", "act"), model.nv
+    place = f"{kind[min(worst // nv, 2)]} {worst % nv if worst < 2 * nv else worst - 2 * nv}"
+    return [
+        f"The residuals of {place} are no noise: the correlation of one with the next is {related[worst]:.2f}. The fit"
+        " ended in a poor place, or the model lacks something, and the standard errors promise too much. Try another"
+        " window, other start values, or contacts that begin gently (solimp with a first number of 0)."
+    ]
 
 
 def _descended(fit: WindowFit, noise: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
@@ -138,18 +160,19 @@ def _result(
     cut: Windows,
     fit: WindowFit,
     point: Point,
-    errors: np.ndarray,
+    spread: np.ndarray,
     noise: np.ndarray,
     used: int,
     most: int,
     figure: str | Path | None,
 ) -> Result[Identification]:
     space, values = selection.space, fit.values(point.parameters)
-    fields = {name: values[own].reshape(space.shapes[name]) for name, own in space.slices.items()}
     start = space.values[selection.entries]
+    bounds = selection.low, selection.high
     found = Identification(
-        selection.names, start, point.parameters, errors, noise, used, space.model_with(values), fields
+        selection.names, start, point.parameters, spread, *bounds, noise, used, space.model_with(values)
     )
+    errors = found.standard_errors
     cells = [
         [name, f"{a:.6g}", f"{b:.6g}", f"{e:.2g}"]
         for name, a, b, e in zip(selection.names, start, point.parameters, errors, strict=True)

@@ -1,14 +1,15 @@
 """The parameters of a model as one vector: read, checked, and written with all that follows from them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
-from diffmaac.errors import DiffmaacError
+from diffmaac.errors import DiffmaacError, unknown
 from diffmaac.physics.parameter_fields import FIELDS, check_name, read, write
 
 _FRAMES = ("body_ipos", "body_iquat", "body_pos", "body_quat", "geom_pos", "geom_quat", "site_pos", "site_quat")
@@ -76,6 +77,22 @@ class ParameterSpace:
             out.most[own] = 100 * length if length else MOST_RELATIVE * np.where(size > 0, size, size.max() or 1.0)
             out.least[own] = LEAST_BY_LENGTH if length else np.where(size > 0, LEAST, LEAST_BY_ZERO)
         return out
+
+    def vector(self, given: Mapping[str, ArrayLike]) -> Float[np.ndarray, " size"]:
+        """The model's values, but those given, each of its field's shape.
+
+        Raises DiffmaacError for another field or shape, or a number that is not finite or out of its domain.
+        """
+        values = self.values.copy()
+        for name, x in given.items():
+            if name not in self.slices:
+                raise DiffmaacError(unknown("parameter", name, self.names))
+            field = np.asarray(x, np.float64)
+            if field.shape != self.shapes[name]:
+                raise DiffmaacError(f"{name} has the shape {field.shape}; this model's has {self.shapes[name]}.")
+            values[self.slices[name]] = field.ravel()
+        self.check(values)
+        return values
 
     def model_with(self, values: Float[np.ndarray, " size"]) -> mujoco.MjModel:
         """A copy of the model that has these values."""

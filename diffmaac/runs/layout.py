@@ -9,6 +9,8 @@ from diffmaac.settings import RunSettings
 
 CONFIG = "config.yaml"
 """The resolved settings."""
+IDENTIFICATION = "identification.json"
+"""A copy of the file of `identified=`, where the run has one."""
 CHECKPOINT = "checkpoint"
 """The folder of the last checkpoint."""
 BEST = "best"

@@ -31,6 +31,10 @@ _NO_DERIVATIVE = Idle(
     "the model gives derivatives only, and none is taken",
     lambda v: v["dynamics"] == "mixed" and v["mixed_values"] == "true" and not differentiates(v),
 )
+_NO_MEMBERS = Idle(
+    "dynamics=true has no model to fit, and no identified= to draw from",
+    lambda v: v["dynamics"] == "true" and not v["identified"],
+)
 _REAL_DATA = Idle("data=real", lambda v: v["data"] == "real")
 _TD = Idle("critic_target=td", lambda v: v["critic_target"] == "td")
 _NO_ENTROPY = Idle("entropy=false", lambda v: not v["entropy"])
@@ -48,6 +52,11 @@ class RunSettings:
         in_checkpoint=True,
     )
     dynamics: str = setting("learned", "what the gradient flows through", choices=DYNAMICS)
+    identified: str = setting(
+        "",
+        "identified model that dynamics=true goes through, a file of Identification.save; empty: the task's own",
+        idle=(_NO_DYNAMICS, Idle("dynamics={dynamics}", lambda v: v["dynamics"] != "true")),
+    )
     mixed_values: str = setting(
         "true",
         "whose states dynamics=mixed visits; the derivatives are the other's",
@@ -156,7 +165,14 @@ class AgentSettings:
 class ModelSettings:
     """The probabilistic ensemble and how it is fitted."""
 
-    members: int = setting(8, "members of the ensemble", 1, 1000, idle=_FIT, in_checkpoint=True)
+    members: int = setting(
+        8,
+        "members of the ensemble; with identified=, draws from the posterior, or the estimate alone: 1",
+        1,
+        1000,
+        idle=(_NO_DYNAMICS, _NO_MEMBERS, _NO_DERIVATIVE),
+        in_checkpoint=True,
+    )
     model_hidden: list[int] = setting(
         [200, 200, 200, 200], "widths of the hidden layers of a member", 1, 2**16, idle=_FIT, in_checkpoint=True
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,20 @@ import torch
 
 from diffmaac import seeding
 from diffmaac.algorithms import ActorCritic, Metrics
-from diffmaac.dynamics import AbstractDynamics, GaussianEnsemble, Heads, LearnedDynamics, MixedDynamics, true_dynamics
+from diffmaac.dynamics import AbstractDynamics, LearnedDynamics, true_dynamics
 from diffmaac.dynamics.accuracy import jacobian_errors, summary
 from diffmaac.errors import CheckpointError, DivergenceError, SettingError
 from diffmaac.runs import checkpoint
-from diffmaac.runs.layout import CHECKPOINT
+from diffmaac.runs.layout import CHECKPOINT, IDENTIFICATION
 from diffmaac.runs.loggers import loggers_of
 from diffmaac.runs.metrics import MetricsLog
 from diffmaac.runs.settings import read_settings, write_settings
-from diffmaac.settings import Settings, flatten, uses_dynamics
+from diffmaac.settings import Settings
 from diffmaac.task import Task
 from diffmaac.training.agent import check_task
 from diffmaac.training.best import keep_if_best
 from diffmaac.training.collector import Collector
+from diffmaac.training.dynamics import make_dynamics, uses_identification
 from diffmaac.training.evaluation import Evaluation, run_episodes
 from diffmaac.training.experience import Experience
 from diffmaac.training.fit import EnsembleFitter, held_out_rows
@@ -44,10 +46,17 @@ class Trainer:
 
     Data, networks and normaliser lie on the run's device; one transition an environment step crosses over, and one
     action comes back. On CUDA what repeats is recorded as CUDA graphs (`diffmaac.training.graphed`), unless
-    `cuda_graph` is false; `recorder` is another way of recording.
+    `cuda_graph` is false; `recorder` is another way of recording. A run with `identified` keeps a copy of that file,
+    from which `identified` takes it when the run is taken up again.
     """
 
-    def __init__(self, task: Task, settings: Settings, recorder: AbstractRecorder | None = None):
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        recorder: AbstractRecorder | None = None,
+        identified: Path | None = None,
+    ):
         self.task, self.settings = task, settings
         if settings.data.fall_ends:
             task = practice(task, settings)
@@ -59,7 +68,8 @@ class Trainer:
         self._generators = {name: seeding.torch_generator(seed, name, device) for name in streams}
         if recorder is None and device.type == "cuda" and settings.run.cuda_graph:
             recorder = CudaRecorder(self._generators.values())
-        self.model, self.dynamics = _make_dynamics(task, settings, self._generators["init"])
+        self._identified = Path(settings.run.identified) if identified is None else identified
+        self.model, self.dynamics = make_dynamics(task, settings, self._generators["init"], self._identified)
         self.fitter = None if self.model is None else EnsembleFitter(self.model.network, settings.model, recorder)
         self.agent = ActorCritic(
             task, settings.agent, self.dynamics, self._generators["init"], self._generators["agent"]
@@ -81,7 +91,7 @@ class Trainer:
         """
         task, settings = read_settings(folder, {}, env)
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, device="cpu"))
-        trainer = cls(task, settings)
+        trainer = cls(task, settings, identified=folder / IDENTIFICATION)
         trainer.restore(folder)
         return trainer
 
@@ -173,6 +183,8 @@ class Trainer:
         """Gives a new run its directory, and writes its settings and the checkpoint of step 0 there."""
         self.folder = folder
         write_settings(folder, self.settings)
+        if uses_identification(self.settings):
+            shutil.copyfile(self._identified, folder / IDENTIFICATION)
         self.save()
 
     def evaluate(self, episodes: int) -> Evaluation:
@@ -328,20 +340,3 @@ class Trainer:
         keep_if_best(self.folder, self.task, self.agent.evaluated_policy, self.step, evaluation)
         self.save()
         return row
-
-
-def _make_dynamics(
-    task: Task, settings: Settings, init: torch.Generator
-) -> tuple[LearnedDynamics | None, AbstractDynamics | None]:
-    """The model to fit, and the dynamics that the algorithm uses; None where there is none."""
-    if not uses_dynamics(flatten(settings)):
-        return None, None
-    if settings.run.dynamics == "true":
-        return None, true_dynamics(task.system)
-    members, hidden = settings.model.members, settings.model.model_hidden
-    heads = Heads(task.learns_reward, task.learns_end)
-    model = LearnedDynamics(GaussianEnsemble(task.obs_size, task.action_size, members, hidden, init, heads))
-    if settings.run.dynamics == "learned":
-        return model, model
-    truth = true_dynamics(task.system)
-    return model, MixedDynamics(truth, model) if settings.run.mixed_values == "true" else MixedDynamics(model, truth)
