@@ -10,7 +10,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends libegl1 && rm -
 WORKDIR /opt/diffmaac
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY diffmaac ./diffmaac
 COPY envs ./envs
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .

@@ -27,6 +27,8 @@ BACKENDS = {"egl": "libegl1", "osmesa": "libosmesa6"}
 """Backend of MuJoCo's off-screen rendering -> the Debian package that brings it."""
 PROBE_SECONDS = 60
 FARTHER = 25
+MARGIN = 1.7
+"""MuJoCo's own view just holds the model at rest; what swings or drives away needs more of it."""
 
 
 @cache
@@ -85,6 +87,7 @@ class Renderer:
             self._scene.flags[flag] = False
         self._camera = mujoco.MjvCamera()
         mujoco.mjv_defaultFreeCamera(model, self._camera)
+        self._camera.distance *= MARGIN
         if model.ncam:
             self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, 0
         self._gl = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)

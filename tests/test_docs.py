@@ -11,10 +11,12 @@ import jinja2
 import pytest
 import yaml
 from mkdocs.exceptions import PluginError
+from PIL import Image
 from support.runs import TINY
 
 import diffmaac
 import site_checks
+import site_clips
 import site_hook
 import site_measures
 import site_numbers
@@ -168,8 +170,36 @@ def test_the_readme_is_short_and_its_links_are_alive() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_the_moving_picture_is_small() -> None:
-    assert 10_000 < (DOCS / "assets" / "half_cheetah.webp").stat().st_size < 2_000_000
+CLIPS = sorted((DOCS / "reference" / "tasks").glob("*_moving.webp"))
+
+
+def test_every_task_has_a_moving_picture_and_all_together_are_small() -> None:
+    assert [file.stem.removesuffix("_moving") for file in CLIPS] == sorted(site_reference.task_names())
+    assert sum(file.stat().st_size for file in CLIPS) < 2_200_000
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=identity)
+def test_a_moving_picture_moves_for_the_seconds_that_its_page_says(clip: Path) -> None:
+    task = clip.stem.removesuffix("_moving")
+    with Image.open(clip) as picture:
+        pictures = picture.n_frames
+        times, first = [], picture.convert("L").getextrema()
+        for frame in range(pictures):
+            picture.seek(frame)
+            picture.load()
+            times.append(picture.info["duration"])
+    assert pictures > 20 and first[0] != first[1]
+    row = site_clips.clips()[task]
+    assert sum(times) / 1000 == pytest.approx(float(row["seconds"]))
+    assert ("random actions" in site_clips.task_clip(task)) == (row["policy"] == "random")
+    assert f"{task}_moving.webp" in site_hook.fill((DOCS / "reference" / "tasks" / f"{task}.md").read_text())
+
+
+def test_a_moving_picture_stands_still_for_who_asked_for_less_motion() -> None:
+    html = '<p><img alt="a" src="x/ant_moving.webp" width="9"> <img alt="b" src="x/ant.webp"></p>'
+    still = '<source media="(prefers-reduced-motion: reduce)" srcset="x/ant.webp">'
+    moving, other = re.findall(r"<img[^>]*>", html)
+    assert site_hook.on_page_content(html) == f"<p><picture>{still}{moving}</picture> {other}</p>"
 
 
 def test_questions_cite_where_they_were_asked() -> None:

@@ -3,6 +3,7 @@
 import email
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -77,6 +78,14 @@ def test_metadata_are_those_that_an_index_accepts(wheel: Path) -> None:
     assert {"all", "cuda", "dev", "docs", "gymnasium", "video"} <= set(metadata.provides_extra or [])
     description = str(email.message_from_bytes(text).get_payload())
     assert description.startswith("# diffmaac")
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    links = re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", description)
+    assert len(links) > 15 and all(link.startswith("https://") for _, link in links), "an index knows no other files"
+    ours = [(bool(picture), link) for picture, link in links if link.startswith(repository)]
+    assert {picture for picture, _ in ours} == {True, False}
+    for picture, link in ours:
+        start = f"{repository}/{'raw' if picture else 'blob'}/v{diffmaac.__version__}/"
+        assert link.startswith(start) and (ROOT / link.removeprefix(start).partition("#")[0]).exists(), link
 
 
 def test_versions_agree() -> None:

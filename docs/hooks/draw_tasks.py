@@ -1,27 +1,21 @@
-"""Draws the pictures of the tasks' pages, the kink, and the moving picture of the README, with the library itself.
+"""Draws the still pictures of the tasks' pages and the kink with the library itself: python docs/hooks/draw_tasks.py.
 
-python docs/hooks/draw_tasks.py                            pictures and the kink
-python docs/hooks/draw_tasks.py runs/half_cheetah-...      and the first seconds of an episode of this run's policy
+`draw_clips.py` draws the moving ones.
 """
 
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from PIL import Image
 
 import diffmaac
-from diffmaac.render import Renderer
-from diffmaac.system import MujocoSystem
 from diffmaac.tasks import task_names
+from draw_clips import drawer
 
 DOCS = Path(__file__).parent.parent
-SHOWN = (360, 276)
-"""Pixels of a picture."""
-CLIP_SECONDS, CLIP_SKIP = 5.0, 1
-"""Of the moving picture, and how many control steps a frame stands for."""
+SECONDS = 0.4
+"""Of random actions before a picture."""
 BALL = """
 <mujoco>
   <option timestep="0.01"/>
@@ -37,50 +31,15 @@ BALL = """
 
 
 def picture(name: str, out: Path) -> None:
-    """A start state of a task after a second of random actions."""
+    """A start state of a task after a little time of random actions."""
     task = diffmaac.get_task(name)
-    if not isinstance(task.system, MujocoSystem):
-        return line(out)
-    env, renderer = task.make_env(), Renderer(task.system.model)
+    env, rng = task.make_env(), np.random.default_rng(0)
     obs, _ = env.reset(seed=1)
-    rng = np.random.default_rng(0)
-    for _ in range(int(0.4 / task.dt)):
-        obs, *_ = env.step(rng.uniform(-1, 1, task.action_size).astype(np.float32))
-    qpos, qvel = task.physics_state(torch.as_tensor(obs))
-    Image.fromarray(renderer.frame(qpos.numpy(), qvel.numpy())).resize(SHOWN, Image.Resampling.LANCZOS).save(
-        out, quality=80
-    )
-    renderer.close()
-
-
-def line(out: Path) -> None:
-    """The double integrator has no model to render: a mass on a line."""
-    figure, axes = plt.subplots(figsize=(3.6, 2.76), dpi=100)
-    axes.axhline(0, color="0.3")
-    axes.plot(0.15, 0, "s", markersize=22, color="C0")
-    axes.plot(0, 0, "|", markersize=30, color="C3")
-    axes.annotate("a", (-0.02, 0.0), (0.12, 0.008), fontsize=14)
-    axes.annotate("", (0.03, 0.006), (0.14, 0.006), arrowprops={"arrowstyle": "->", "color": "C1", "lw": 2})
-    axes.set(xlim=(-0.3, 0.3), ylim=(-0.02, 0.02), yticks=[], xlabel="position x [m]")
-    figure.tight_layout()
-    figure.savefig(out, pil_kwargs={"quality": 85})
-    plt.close(figure)
-
-
-def clip(run: str, out: Path) -> None:
-    """The first seconds of an episode of a run's best policy, as an animated WebP."""
-    agent = diffmaac.load(run, which="best")
-    env = agent.task.make_env("rgb_array")
-    obs, _ = env.reset(seed=0)
-    frames = []
-    for step in range(int(CLIP_SECONDS / agent.task.dt)):
-        if step % CLIP_SKIP == 0:
-            drawn = env.render()
-            assert isinstance(drawn, np.ndarray)
-            frames.append(Image.fromarray(drawn).resize(SHOWN, Image.Resampling.LANCZOS))
-        obs, *_ = env.step(agent.act(obs))
-    duration = int(1000 * agent.task.dt * CLIP_SKIP)
-    frames[0].save(out, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=60, method=6)
+    action = rng.uniform(-1, 1, task.action_size).astype(np.float32)
+    for _ in range(int(SECONDS / task.dt)):
+        obs, *_ = env.step(action)
+        action = rng.uniform(-1, 1, task.action_size).astype(np.float32)
+    drawer(task)(obs, action).save(out, quality=80)
 
 
 def kink(out: Path) -> None:
@@ -109,13 +68,11 @@ def kink(out: Path) -> None:
     figure.savefig(out, dpi=130)
 
 
-def main(words: list[str]) -> None:
+def main() -> None:
     for name in task_names():
         picture(name, DOCS / "reference" / "tasks" / f"{name}.webp")
     kink(DOCS / "explained" / "kink.png")
-    for run in words:
-        clip(run, DOCS / "assets" / "half_cheetah.webp")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -15,6 +15,7 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
 import site_checks
+import site_clips
 import site_measures
 import site_numbers
 import site_reference
@@ -48,7 +49,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    for module in (site_numbers, site_measures, site_reference):
+    for module in (site_clips, site_numbers, site_measures, site_reference):
         env.globals |= {k: f for k, f in vars(module).items() if callable(f) and f.__module__ == module.__name__}
     env.globals |= {"source": _source, "include": lambda path: (ROOT / path).read_text(), "urls": project_urls()}
     return env
@@ -92,6 +93,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return set_formulas(filled)
     except (jinja2.TemplateError, ValueError, LookupError, OSError, TypeError) as error:
         raise PluginError(f"{page.file.src_uri}: {type(error).__name__}: {error}") from error
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Called by MkDocs for the HTML of each page."""
+    return site_clips.quiet(html)
 
 
 def on_pre_build(**_: Any) -> None:
