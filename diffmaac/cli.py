@@ -25,11 +25,12 @@ from diffmaac.commands import (
     sweep,
     train,
 )
+from diffmaac.commands.colours import ColouredCommand, ColouredGroup
 from diffmaac.errors import DiffmaacError, exit_on_error
 from diffmaac.provenance import version
 
 HINT = "`diffmaac --help` lists the commands, `diffmaac COMMAND --help` their words."
-app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=ColouredGroup, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 for name, module in {
     "train": train,
     "evaluate": evaluate,
@@ -45,7 +46,7 @@ for name, module in {
     "envs": envs,
     "settings": settings,
 }.items():
-    app.command(name, help=module.HELP)(module.command)
+    app.command(name, cls=ColouredCommand, help=module.HELP)(module.command)
 
 
 def _print_version(wanted: bool | None) -> None:
@@ -89,13 +90,15 @@ def _log_shown() -> Iterator[None]:
 def main(arguments: Iterable[str] | None = None) -> None:
     """The entry point. A DiffmaacError, or a file that cannot be used, becomes one line and exit code 2.
 
+    Without arguments it shows the help.
     A termination is an interruption, so that a command stops its children and says how to go on.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _log_shown(), exit_on_error():
         try:
-            code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+            words = sys.argv[1:] if arguments is None else list(arguments)
+            code = app(args=words or ["--help"], prog_name="diffmaac", standalone_mode=False)
         except typer.Abort:
             sys.exit(130)
         except typer.TyperException as error:

@@ -1,6 +1,9 @@
 """The command line: bad input gets one clear line and exit code 2; --help names every setting."""
 
+import contextlib
 import os
+import pty
+import re
 import subprocess
 import sys
 
@@ -139,6 +142,49 @@ def test_help_names_every_setting_with_its_meaning(capsys):
         assert f"{name}=" in out and about(f).help in out
     _, out, _ = run("evaluate", "--help", capsys=capsys)
     assert "episodes=" in out and "seed=" in out and "planner=" in out and "candidates=" in out
+
+
+def test_without_arguments_it_shows_the_help(capsys):
+    bare, asked = run(capsys=capsys), run("--help", capsys=capsys)
+    assert bare == asked and bare[0] == 0 and bare[1].startswith("Usage: ") and "\n  sweep " in bare[1]
+
+
+def in_a_terminal(*words: str, **environment: str) -> str:
+    """What the command line writes to a terminal."""
+    main_end, terminal = pty.openpty()
+    unset = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    program = [sys.executable, "-c", "from diffmaac.cli import main; main()", *words]
+    environment = {**unset, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    with subprocess.Popen(program, stdout=terminal, stderr=terminal, env=environment) as process:
+        os.close(terminal)
+        written = b""
+        with contextlib.suppress(OSError):  # so Linux tells that the other end is closed
+            while part := os.read(main_end, 65536):
+                written += part
+    os.close(main_end)
+    assert process.returncode == 0
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["sweep", "--help"]])
+def test_help_has_colours_in_a_terminal_and_loses_no_bracket(words, capsys, monkeypatch):
+    """It differs from what goes to a file in its colours alone."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, plain, _ = run(*words, capsys=capsys)
+    shown = in_a_terminal(*words)
+    colour = re.compile(r"\x1b\[[\d;]*m")
+    assert "\x1b" not in plain and colour.sub("", shown) == plain
+    assert all(part in shown for part in ("\x1b[1;33mUsage\x1b[0m:", "\x1b[1;36m--help\x1b[0m"))
+    if words[0] == "train":
+        assert "\x1b[1;36mauto_horizons\x1b[0m=\x1b[32m[0,1,2,4,8]\x1b[0m " in shown
+        assert "what the gradient flows through\x1b[2m [learned|true|mixed]\x1b[0m" in shown
+
+
+def test_help_has_no_colours_where_they_are_not_wanted(capsys):
+    _, plain, _ = run("runs", "--help", capsys=capsys)
+    assert "\x1b" not in in_a_terminal("runs", "--help", NO_COLOR="1")
+    assert "\x1b" not in in_a_terminal("runs", "--help", TERM="dumb")
+    assert plain.startswith("Usage: diffmaac runs [OPTIONS] [RUN] [NAME=VALUE]...\n")
 
 
 def test_envs_lists_every_task(capsys):

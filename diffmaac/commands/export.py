@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-import typer
-
 from diffmaac.analysis.settings import ExportSettings
-from diffmaac.commands.show import Run, Words, help_text, read_words, show
+from diffmaac.commands.show import Run, Words, argument, help_text, read_words, show
 
 HELP = help_text(
     """Write a run's policy as one file for other programs, with the environment's action bounds inside.
@@ -20,9 +18,7 @@ Input: a batch of observations as the environment gives them; output: actions as
 )
 
 
-def command(
-    run: Run, file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)], words: Words = None
-) -> None:
+def command(run: Run, file: Annotated[str, argument("FILE")], words: Words = None) -> None:
     """Exports a run's policy."""
     settings = read_words(ExportSettings, words)
 

@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-import typer
-
-from diffmaac.commands.show import Words, help_text, read_words, show, stopped
+from diffmaac.commands.show import Words, argument, help_text, read_words, show, stopped
 from diffmaac.experiments.settings import ReproduceSettings
 
 HELP = help_text(
@@ -31,9 +29,7 @@ its 95 % stratified bootstrap interval; the tables hold mean +- standard deviati
 )
 
 
-def command(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", show_default=False)], words: Words = None
-) -> None:
+def command(experiment: Annotated[str, argument("EXPERIMENT")], words: Words = None) -> None:
     """Makes a figure or table of the paper."""
     settings = read_words(ReproduceSettings, words)
 

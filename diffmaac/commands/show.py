@@ -12,10 +12,17 @@ from diffmaac.settings import convert, describe, fields_of, parse_words
 
 WIDTH = 200
 """Wide enough that no column of our tables is cut."""
-Words = Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", show_default=False)]
-Run = Annotated[str, typer.Argument(metavar="RUN", show_default=False)]
-RunAndWords = Annotated[list[str] | None, typer.Argument(metavar="[RUN] [NAME=VALUE]...", show_default=False)]
-RunsAndWords = Annotated[list[str], typer.Argument(metavar="RUN... [NAME=VALUE]...", show_default=False)]
+
+
+def argument(metavar: str) -> Any:
+    """What a command takes; the line of usage shows it, and a list of arguments would say no more."""
+    return typer.Argument(metavar=metavar, show_default=False, hidden=True)
+
+
+Words = Annotated[list[str] | None, argument("[NAME=VALUE]...")]
+Run = Annotated[str, argument("RUN")]
+RunAndWords = Annotated[list[str] | None, argument("[RUN] [NAME=VALUE]...")]
+RunsAndWords = Annotated[list[str], argument("RUN... [NAME=VALUE]...")]
 
 
 def help_text(text: str, settings: type) -> str:
