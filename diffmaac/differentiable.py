@@ -1,9 +1,9 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
 import copy
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import mujoco
 import numpy as np
@@ -11,22 +11,18 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd, physics
-from diffmaac.engine_step import INPUTS, EngineStep, HasPullBack, check_gradients, check_inputs, check_outputs
-from diffmaac.errors import unknown
+from diffmaac.engine_outputs import NamedOutputs
+from diffmaac.engine_step import INPUTS, HasPullBack, check_gradients, check_inputs, check_outputs
+from diffmaac.gradient_choice import choose
+from diffmaac.host_steps import HostSteps, with_parameters
+from diffmaac.named_inputs import NamedInputs, taken
 from diffmaac.parametric import NamedParameters
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled
 
-_LOGGER = logging.getLogger(__name__)
-GRADIENTS = ("auto", "implicit", "engine", "unrolled", "finite_difference")
-PARAMETRIC = ("engine", "finite_difference")
-"""Those that differentiate by parameters, too."""
-UNROLLED_ITERATIONS = 10
-"""Six converge on half_cheetah's contact states; the rest is a margin for others."""
-SMALL_MODEL = 5
-"""Degrees of freedom up to which `gradient="auto"` takes central differences on a CPU: inverse dynamics takes as long
-there (docs/results/zoo.md), and errs more."""
+Given: TypeAlias = Mapping[str, Tensor | np.ndarray] | None
+"""Parameters by name."""
 
 
 class DifferentiablePhysics:
@@ -59,6 +55,9 @@ class DifferentiablePhysics:
             take `parameters={"body_mass": tensor}`, of the field's shape or with the batch in front; a field that is
             left out keeps the model's values. docs/parameters.md lists the fields, and what follows from them. The
             attribute `parameters` has the model's values. Needs the gradient "engine" or "finite_difference".
+        outputs: names of fields of `MjData`, such as "site_xpos", that a call returns in place of the states: a named
+            tuple of tensors of the field's shape, with the batch in front. Their values are those of `mj_forward` at
+            the state that the step reaches, under the same controls and forces. docs/outputs.md lists the fields.
         remat: keep only the inputs between forward and backward pass, and compute the step again in the latter. Where
             the C engine steps, it is so anyway.
 
@@ -78,21 +77,18 @@ class DifferentiablePhysics:
         gradient: str | AbstractGradient = "auto",
         remat: bool = False,
         parameters: Sequence[str] = (),
+        outputs: Sequence[str] = (),
     ):
         model = compiled_model(model)
-        space = physics.ParameterSpace(model, parameters)
-        self.gradient = _choose(model, frame_skip, gradient, bool(space.names))
-        self._arguments = (model, frame_skip, self.gradient, remat, space.names)
+        space, read = physics.ParameterSpace(model, parameters), physics.OutputSpace(model, outputs)
+        self.gradient = choose(model, frame_skip, gradient, bool(space.names))
+        self._arguments = (model, frame_skip, self.gradient, remat, space.names, read.names)
         self._widths = {"qpos": model.nq, "qvel": model.nv, "act": model.na, "ctrl": model.nu}
         threads = torch.get_num_threads()
-        self._engine = physics.Engine(model, frame_skip, threads)
         self._seen: set[tuple] = set()
-        self._on_host = autograd.to_torch(EngineStep(self._engine, self._derivative(threads)))
-        self._parameters = NamedParameters(space)
-        if space.names:
-            eps = self.gradient.eps if isinstance(self.gradient, FiniteDifference) else None
-            step = physics.ParameterDifferentiation(space, frame_skip, eps, threads)
-            self._with_parameters = autograd.to_torch(EngineStep(step, step))
+        self._host = HostSteps(model, frame_skip, self.gradient, space, read, self._derivative(threads), threads)
+        self._inputs, self._parameters = NamedInputs(model), NamedParameters(space)
+        self._reads, self._named = bool(read.read), NamedOutputs(read) if read.names else None
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -105,7 +101,7 @@ class DifferentiablePhysics:
 
     def _derivative(self, threads: int) -> HasPullBack:
         """The derivative of the engine's step. Where JAX has a part in it, this prepares MJX's own step as well."""
-        model, frame_skip, gradient, remat, _ = self._arguments
+        model, frame_skip, gradient, remat, *_ = self._arguments
         if isinstance(gradient, FiniteDifference):
             return physics.CentralDifferences(model, frame_skip, gradient.eps, threads)
         if isinstance(gradient, EngineGradient):
@@ -126,7 +122,7 @@ class DifferentiablePhysics:
 
     def __repr__(self) -> str:
         widths = ", ".join(f"{name}: {width}" for name, width in self._widths.items())
-        return f"DifferentiablePhysics({widths}, frame_skip={self._engine.frame_skip}, gradient={self.gradient})"
+        return f"DifferentiablePhysics({widths}, frame_skip={self._host.engine.frame_skip}, gradient={self.gradient})"
 
     def __call__(
         self,
@@ -135,37 +131,81 @@ class DifferentiablePhysics:
         ctrl: Tensor | np.ndarray,
         act: Tensor | np.ndarray | None = None,
         *,
-        parameters: Mapping[str, Tensor | np.ndarray] | None = None,
+        parameters: Given = None,
+        qfrc_applied: Tensor | np.ndarray | None = None,
+        xfrc_applied: Tensor | np.ndarray | None = None,
+        mocap_pos: Tensor | np.ndarray | None = None,
+        mocap_quat: Tensor | np.ndarray | None = None,
     ) -> tuple[Tensor, ...]:
         """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given.
+        With `outputs` a named tuple of these.
+
+        Forces and poses have the shapes of `MjData` behind the batch, and hold for the whole step: (B, nv) [N, N m],
+        (B, nbody, 6) at centres of mass in the world's frame, (B, nmocap, 3) [m], (B, nmocap, 4). What is left out is
+        zero, or the pose that the model has. They need the gradient "engine" or "finite_difference".
 
         NumPy's arrays are taken for tensors. `torch.func`'s vjp, grad, jacrev and vmap may stand around a step that the
         C engine makes; forward mode and second derivatives raise RuntimeError.
         """
+        extra = taken(_extra(qfrc_applied, xfrc_applied, mocap_pos, mocap_quat))
+        call = self._call
         if torch.compiler.is_compiling():
             # There is nothing in it that torch could compile: the graph breaks here, without a warning.
-            return uncompiled(self._call)(parameters or {}, qpos, qvel, act, ctrl)
-        return self._call(parameters or {}, qpos, qvel, act, ctrl)
+            call = uncompiled(call)
+        return call(False, parameters or {}, extra, qpos, qvel, act, ctrl)
+
+    def rollout(
+        self,
+        qpos: Tensor | np.ndarray,
+        qvel: Tensor | np.ndarray,
+        ctrl: Tensor | np.ndarray,
+        act: Tensor | np.ndarray | None = None,
+        *,
+        parameters: Given = None,
+        qfrc_applied: Tensor | np.ndarray | None = None,
+        xfrc_applied: Tensor | np.ndarray | None = None,
+        mocap_pos: Tensor | np.ndarray | None = None,
+        mocap_quat: Tensor | np.ndarray | None = None,
+    ) -> tuple[Tensor, ...]:
+        """As many steps as `ctrl` (B, T, nu) has, from (B, nq) and (B, nv): what a call returns, after each of them.
+
+        The states are (B, T, nq), (B, T, nv), and any outputs (B, T, ...). The values are those of chained calls, and
+        so are the gradients, to rounding; but it is one function of torch, which keeps its inputs alone between the
+        passes, and takes the steps again in the backward pass. Forces and poses have the time behind the batch,
+        (B, T, nv) and so on, and parameters hold for all steps.
+        """
+        extra = taken(_extra(qfrc_applied, xfrc_applied, mocap_pos, mocap_quat))
+        call = uncompiled(self._call) if torch.compiler.is_compiling() else self._call
+        return call(True, parameters or {}, extra, qpos, qvel, act, ctrl)
 
     def _call(
-        self, parameters: Mapping[str, Tensor | np.ndarray], *given: Tensor | np.ndarray | None
+        self,
+        rolled: bool,
+        parameters: Mapping[str, Tensor | np.ndarray],
+        extra: Mapping[str, Tensor | np.ndarray],
+        *given: Tensor | np.ndarray | None,
     ) -> tuple[Tensor, ...]:
+        """A step, or as many as the controls have behind the batch where it is `rolled`."""
         named = dict(zip(INPUTS, given, strict=False))
         with_act = named["act"] is not None
         if not with_act:
             qpos = _tensor("qpos", named["qpos"])
             named["act"] = qpos.new_zeros((*qpos.shape[:1], 0))
-        inputs = {name: _tensor(name, x) for name, x in named.items()}
-        self._check(inputs)
-        if parameters:
-            rows = self._rows(parameters, inputs["qpos"])
-            qpos, qvel, act = self._with_parameters(*inputs.values(), rows)
-        else:
-            qpos, qvel, act = self._advance(tuple(inputs.values()))
-        return (qpos, qvel, act) if with_act else (qpos, qvel)
+        inputs, more = ({name: _tensor(name, x) for name, x in group.items()} for group in (named, extra))
+        self._check(inputs, more, rolled)
+        controls, values = self._inputs.rows(inputs["ctrl"], more), self._rows(parameters, inputs["qpos"])
+        user = self._inputs.space(more)
+        states = tuple(inputs[name] for name in INPUTS[:3])
+        after = self._steps(user, values, states, controls) if rolled else self._step(user, values, states, controls)
+        if self._named is None:
+            return after if with_act else after[:2]
+        rows = self._read(user, values, after, controls) if self._reads else None
+        return self._named(dict(zip(INPUTS, after, strict=False)), rows)
 
-    def _rows(self, parameters: Mapping[str, Tensor | np.ndarray], qpos: Tensor) -> Tensor:
-        """The parameters of each row, (batch, size)."""
+    def _rows(self, parameters: Mapping[str, Tensor | np.ndarray], qpos: Tensor) -> Tensor | None:
+        """The parameters of each row, (batch, size); None where none are given."""
+        if not parameters:
+            return None
         if not self.parameters:
             raise ValueError(
                 f"the step was built without parameters, and was given {', '.join(map(str, parameters))}. Build it with"
@@ -173,10 +213,48 @@ class DifferentiablePhysics:
             )
         return self._parameters.rows(parameters, qpos)
 
+    def _step(
+        self, user: physics.UserInputs, values: Tensor | None, states: tuple[Tensor, ...], controls: Tensor
+    ) -> tuple[Tensor, ...]:
+        if values is None and not user.names:
+            return self._advance((*states, controls))
+        return self._host.step(user, values is not None)(*with_parameters((*states, controls), values))
+
+    def _steps(
+        self, user: physics.UserInputs, values: Tensor | None, states: tuple[Tensor, ...], controls: Tensor
+    ) -> tuple[Tensor, ...]:
+        """(batch, T, width) after each step."""
+        length = controls.shape[1]
+        if not self._is_by_engine(states[0]):
+            after = [states]
+            for t in range(length):
+                after.append(self._step(user, values, after[-1], controls[:, t]))
+            return tuple(torch.stack(column, dim=1) for column in zip(*after[1:], strict=True))
+        roll = self._host.rollout(user, values is not None, length)
+        out = roll(*with_parameters((*states, controls.flatten(1)), values))
+        return tuple(x.unflatten(1, (length, -1 if x.shape[1] else 0)) for x in out)
+
+    def _read(
+        self, user: physics.UserInputs, values: Tensor | None, states: tuple[Tensor, ...], controls: Tensor
+    ) -> Tensor:
+        """The outputs at the states (*batch, width), in rows."""
+        lead = controls.shape[:-1]
+        if values is None:
+            values = self._parameters.rows({}, states[0].reshape(-1, states[0].shape[-1])[: lead[0]])
+        values = values[:, None].expand(*lead, -1) if len(lead) > 1 else values
+        inputs = (x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_zeros(lead.numel(), 0) for x in states)
+        flat = (*inputs, controls.reshape(lead.numel(), controls.shape[-1]), values.reshape(lead.numel(), -1))
+        (rows,) = self._host.read(user)(*flat)
+        return rows.reshape(*lead, rows.shape[-1])
+
+    def _is_by_engine(self, x: Tensor) -> bool:
+        """Whether the C engine steps."""
+        by_engine = x.device.type == "cpu" and not self.gradient.changes_physics
+        return by_engine or isinstance(self.gradient, FiniteDifference | EngineGradient)
+
     def _advance(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        by_engine = inputs[0].device.type == "cpu" and not self.gradient.changes_physics
-        if by_engine or isinstance(self.gradient, FiniteDifference | EngineGradient):
-            return self._on_host(*inputs)
+        if self._is_by_engine(inputs[0]):
+            return self._host.step(self._inputs.space({}), False)(*inputs)
         if is_transformed(inputs):
             raise RuntimeError(
                 "torch.func (vmap, grad, jacrev) cannot pass through a step that MJX makes: on other devices than CPUs,"
@@ -189,7 +267,7 @@ class DifferentiablePhysics:
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         self._announce(len(inputs[0]), inputs[0].dtype, inputs[0].device, wanted)
         outputs = self._in_jax(*inputs)
-        check_outputs(self._engine, inputs, outputs)
+        check_outputs(self._host.engine, inputs, outputs)
         return outputs
 
     def _announce(self, batch: int, dtype: torch.dtype, device: torch.device, with_gradient: bool) -> None:
@@ -197,17 +275,25 @@ class DifferentiablePhysics:
         if program not in self._seen:
             self._seen.add(program)
             what = "MuJoCo's step and its gradient" if with_gradient else "MuJoCo's step"
-            physics.announce(self._engine.model, what, batch, str(dtype).removeprefix("torch."))
+            physics.announce(self._host.engine.model, what, batch, str(dtype).removeprefix("torch."))
 
-    def _check(self, inputs: dict[str, Tensor]) -> None:
+    def _check(self, inputs: dict[str, Tensor], extra: dict[str, Tensor], rolled: bool) -> None:
         batch = inputs["qpos"].shape[0] if inputs["qpos"].ndim else 0
+        time = inputs["ctrl"].shape[1:2] if rolled else ()
         for name, x in inputs.items():
-            if tuple(x.shape) != (batch, self._widths[name]):
+            expected = (batch, *(time if name == "ctrl" else ()), self._widths[name])
+            if tuple(x.shape) != expected:
                 hint = " A model with activation states needs act=." if name == "act" and self._widths["act"] else ""
-                raise ValueError(
-                    f"{name} has the shape {tuple(x.shape)}; expected {(batch, self._widths[name])}, batch first.{hint}"
-                )
-        autograd.check_inputs(tuple(inputs.values()))
+                order = "batch first, then the time" if rolled and name == "ctrl" else "batch first"
+                raise ValueError(f"{name} has the shape {tuple(x.shape)}; expected {expected}, {order}.{hint}")
+        if rolled and time == (0,):
+            raise ValueError("ctrl has no time step: its shape is (B, T, nu), and T must be 1 or more.")
+        autograd.check_inputs((*inputs.values(), *extra.values()))
+
+
+def _extra(*values: Tensor | np.ndarray | None) -> dict[str, Tensor | np.ndarray | None]:
+    """The user inputs by name."""
+    return dict(zip(physics.USER_INPUTS, values, strict=True))
 
 
 def compiled_model(model: object) -> mujoco.MjModel:
@@ -229,51 +315,3 @@ def _tensor(name: str, x: object) -> Tensor:
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
     return x
-
-
-def _choose(
-    model: mujoco.MjModel, frame_skip: int, gradient: str | AbstractGradient, parametric: bool
-) -> AbstractGradient:
-    if parametric and gradient == "auto":
-        return _fastest_of_engine(model, frame_skip)[0]
-    if parametric and not (isinstance(gradient, EngineGradient | FiniteDifference) or gradient in PARAMETRIC):
-        raise ValueError(
-            f"gradient={gradient} takes no parameters; expected one of auto, {', '.join(PARAMETRIC)}, or their objects."
-        )
-    if isinstance(gradient, AbstractGradient):
-        return gradient
-    makers = {
-        "implicit": lambda: physics.ImplicitGradient(),
-        "engine": EngineGradient,
-        "unrolled": lambda: physics.UnrolledGradient(UNROLLED_ITERATIONS),
-        "finite_difference": FiniteDifference,
-    }
-    if gradient in makers:
-        return makers[gradient]()
-    if gradient != "auto":
-        raise ValueError(unknown("gradient", gradient, GRADIENTS))
-    chosen, reason = _fastest(model, frame_skip)
-    _LOGGER.info("gradient=auto takes %s: %s", chosen, reason)
-    return chosen
-
-
-def _fastest(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, str]:
-    """The fastest exact gradient, and why. On a CPU that of MJX is seldom faster, and compiles for a minute."""
-    if torch.cuda.is_available():
-        try:
-            physics.ImplicitGradient().control_step(model, frame_skip)
-            return physics.ImplicitGradient(), "torch has CUDA, and MJX can load the model"
-        except physics.UnsupportedModel as error:
-            _LOGGER.warning("gradient=auto leaves MJX: %s", error)
-    if model.nv <= SMALL_MODEL:
-        return FiniteDifference(), f"the model has {model.nv} degrees of freedom, at most {SMALL_MODEL}"
-    return _fastest_of_engine(model, frame_skip)
-
-
-def _fastest_of_engine(model: mujoco.MjModel, frame_skip: int) -> tuple[AbstractGradient, str]:
-    try:
-        physics.check_model(model, frame_skip)
-    except physics.UnsupportedModel as error:
-        _LOGGER.warning("gradient=auto takes central differences of the C engine: %s", error)
-        return FiniteDifference(), "inverse dynamics cannot do the model"
-    return EngineGradient(), "it is exact, compiles nothing and is faster than central differences"

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from diffmaac import autograd
 from diffmaac.errors import DivergenceError
+from diffmaac.physics import UserInputs
 
 INPUTS = ("qpos", "qvel", "act", "ctrl", "parameters")
-"""Of a step; the last where the model has parameters."""
+"""Of a step; the last where the model has parameters. With `ctrl` go the forces and poses that are given."""
 STATES = 3
 """Of qpos, qvel and act there are cotangents."""
 
@@ -35,38 +36,54 @@ class HasSteps(Protocol):
 
 
 class EngineStep(autograd.AbstractRowFunction):
-    """The C engine's step with the vector-Jacobian product of `gradient`, on tensors; names what is not finite."""
+    """The C engine's step with the vector-Jacobian product of `gradient`, on tensors; names what is not finite.
 
-    def __init__(self, engine: HasSteps, gradient: HasPullBack):
+    `inputs` tells what is in the rows that are taken for controls.
+    """
+
+    def __init__(self, engine: HasSteps, gradient: HasPullBack, inputs: UserInputs | None = None):
         self._engine = engine
         self._gradient = gradient
+        self.inputs = inputs
 
     def value(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        check_inputs(inputs)
-        outputs = _tensors(self._engine.step(*_arrays(inputs)), inputs[0])
+        check_inputs(inputs, self.inputs)
+        outputs = tensors(self._engine.step(*arrays(inputs)), inputs[0])
         check_outputs(self._engine, inputs, outputs)
         return outputs
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
         inputs, cotangents = inputs_and_cotangents[:-STATES], inputs_and_cotangents[-STATES:]
-        gradients = _tensors(self._gradient.pull_back(*_arrays(inputs_and_cotangents)), inputs[0])
+        gradients = tensors(self._gradient.pull_back(*arrays(inputs_and_cotangents)), inputs[0])
         check_gradients(gradients, cotangents)
         return gradients
 
 
-def check_inputs(inputs: Sequence[Tensor]) -> None:
-    """Raises DivergenceError where a state or a control is not finite, with its row."""
-    for name, x in zip(INPUTS[:4], inputs, strict=False):
-        if (row := _not_finite(x)) is not None:
+def check_inputs(inputs: Sequence[Tensor], user: UserInputs | None = None) -> None:
+    """Raises DivergenceError where a state or an input is not finite, with its row, and where a quaternion is zero."""
+    for name, x in parts_of(inputs, user).items():
+        if (row := not_finite(x)) is not None:
             raise DivergenceError(f"{name} is not finite in row {row} of {len(x)}. Look at what produced it.")
+        if name == "mocap_quat" and (zero := (x.unflatten(1, (-1, 4)) == 0).all(2).any(1)).any():
+            raise DivergenceError(
+                f"mocap_quat is zero in row {int(zero.nonzero()[0])} of {len(x)}, which is no rotation. Give a"
+                " quaternion of any other length: (1, 0, 0, 0) turns nothing."
+            )
+
+
+def parts_of(inputs: Sequence[Tensor], user: UserInputs | None = None) -> dict[str, Tensor]:
+    """The states and what is in the rows of inputs, by name."""
+    qpos, qvel, act, controls = inputs[:4]
+    slices = {"ctrl": slice(None)} if user is None else user.slices
+    return {"qpos": qpos, "qvel": qvel, "act": act} | {name: controls[:, own] for name, own in slices.items()}
 
 
 def check_outputs(engine: HasSteps, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Raises DivergenceError where a state after the step is not finite, with its row and time step."""
-    row = _not_finite(torch.cat(list(outputs), 1))
+    row = not_finite(torch.cat(list(outputs), 1))
     if row is None:
         return
-    states = engine.trajectory(*_arrays([x[row : row + 1] for x in inputs]))
+    states = engine.trajectory(*arrays([x[row : row + 1] for x in inputs]))
     bad = np.flatnonzero(~np.isfinite(np.concatenate(states, axis=2)[0]).all(1))
     where = f"at time step {bad[0] + 1} of {len(states[0][0])}" if len(bad) else "in MJX, but not in the C engine"
     raise DivergenceError(
@@ -77,14 +94,14 @@ def check_outputs(engine: HasSteps, inputs: Sequence[Tensor], outputs: Sequence[
 
 def check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -> None:
     """Raises DivergenceError where a gradient is not finite, with its row: that of the step, or that which arrives."""
-    row = _not_finite(torch.cat(list(cotangents), 1))
+    row = not_finite(torch.cat(list(cotangents), 1))
     if row is not None:
         raise DivergenceError(
             f"the gradient that arrives at the step's result is not finite in row {row} of {len(cotangents[0])}: look"
             " at what was computed from the result."
         )
     for name, x in zip(INPUTS, gradients, strict=False):
-        if (row := _not_finite(x)) is not None:
+        if (row := not_finite(x)) is not None:
             raise DivergenceError(
                 f"the gradient of the step with respect to {name} is not finite in row {row} of {len(x)}, though the"
                 " step is. Differentiate the model with gradient=finite_difference, and please report it with the MJCF"
@@ -92,15 +109,17 @@ def check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -
             )
 
 
-def _not_finite(x: Tensor) -> int | None:
+def not_finite(x: Tensor) -> int | None:
     """The first row with a number that is not finite."""
     finite = torch.isfinite(x)
     return None if finite.all() else int((~finite).any(1).nonzero()[0])
 
 
-def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
-    return [x.detach().cpu().numpy() for x in tensors]
+def arrays(sources: Sequence[Tensor]) -> list[np.ndarray]:
+    """The same numbers in NumPy."""
+    return [x.detach().cpu().numpy() for x in sources]
 
 
-def _tensors(arrays: Sequence[np.ndarray], like: Tensor) -> tuple[Tensor, ...]:
-    return tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in arrays)
+def tensors(sources: Sequence[np.ndarray], like: Tensor) -> tuple[Tensor, ...]:
+    """The same numbers in torch, of the dtype and on the device of `like`."""
+    return tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in sources)

@@ -26,6 +26,8 @@ class NamedParameters:
     def rows(self, given: Mapping[str, Tensor | np.ndarray], like: Tensor) -> Tensor:
         """(batch, size) of the tensors given, and of the model's values for the others; `like` is qpos (batch, nq)."""
         batch, named = like.shape[0], self._tensors(given, like)
+        if not named:
+            return like.new_zeros(batch, 0)
         if all(x.shape == self._space.shapes[name] for name, x in named.items()):
             return torch.cat([x.reshape(-1) for x in named.values()]).expand(batch, -1)
         wide = [

@@ -24,7 +24,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch, text: str) -> DifferentiablePhysi
 
 def pull_back(physics: DifferentiablePhysics, rows: int = 4) -> None:
     column = torch.linspace(0.1, 0.4, rows, dtype=torch.float64)[:, None].requires_grad_()
-    qpos, qvel = physics(column, column.detach(), column.detach()[:, : physics._engine.model.nu])
+    qpos, qvel = physics(column, column.detach(), column.detach()[:, : physics._host.engine.model.nu])
     (qpos + qvel).sum().backward()
 
 

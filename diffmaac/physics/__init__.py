@@ -14,11 +14,15 @@ from diffmaac.physics.engine_gradient import check_model as check_model
 from diffmaac.physics.finite_difference import CentralDifferences as CentralDifferences
 from diffmaac.physics.finite_difference import FiniteDifference as FiniteDifference
 from diffmaac.physics.gradient import AbstractGradient as AbstractGradient
+from diffmaac.physics.output_gradient import OutputDifferentiation as OutputDifferentiation
+from diffmaac.physics.outputs import OutputSpace as OutputSpace
 from diffmaac.physics.parameter_gradient import ParameterDifferentiation as ParameterDifferentiation
 from diffmaac.physics.parameters import ParameterSpace as ParameterSpace
 from diffmaac.physics.step_jacobians import StepJacobians as StepJacobians
 from diffmaac.physics.tangent import TangentSpace as TangentSpace
 from diffmaac.physics.unsupported import UnsupportedModel as UnsupportedModel
+from diffmaac.physics.user_inputs import USER_INPUTS as USER_INPUTS
+from diffmaac.physics.user_inputs import UserInputs as UserInputs
 
 if TYPE_CHECKING:
     from diffmaac.physics._import import mjx as mjx

@@ -23,6 +23,15 @@ class ActuationSlopes:
     rate_qpos: Float[np.ndarray, "n nv na"]
     rate_qvel: Float[np.ndarray, "n nv na"]
 
+    def widened(self, force: Float[np.ndarray, "n extra nv"]) -> "ActuationSlopes":
+        """With more columns behind the controls, which act on the dofs and on no rate."""
+        rate = np.zeros((*force.shape[:2], self.rate.shape[1]))
+        return dataclasses.replace(
+            self,
+            force_ctrl=np.concatenate([self.force_ctrl, force], axis=1),
+            rate_ctrl=np.concatenate([self.rate_ctrl, rate], axis=1),
+        )
+
     @classmethod
     def zeros(cls, n: int, model: mujoco.MjModel) -> "ActuationSlopes":
         nv, na, nu = model.nv, model.na, model.nu

@@ -10,6 +10,7 @@ from diffmaac.physics.activation import Activations
 from diffmaac.physics.inverse import InverseDynamics, Linearization
 from diffmaac.physics.parameter_slopes import ParameterSlopes, StageSlopes
 from diffmaac.physics.tangent import TangentSpace
+from diffmaac.physics.user_inputs import UserInputs
 
 
 class State(NamedTuple):
@@ -42,8 +43,10 @@ class SingleStage:
         da = -(dr/da)^-1 (dr/dqpos dqpos + dr/dqvel dqvel + dr/dact dact + dr/dctrl dctrl).
     """
 
-    def __init__(self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None):
-        self._inverse = InverseDynamics(model)
+    def __init__(
+        self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None, inputs: UserInputs | None = None
+    ):
+        self._inverse = InverseDynamics(model, inputs)
         self._parameters = parameters
         self._tangent = TangentSpace(model)
         self._activations = Activations(model)

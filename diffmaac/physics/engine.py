@@ -17,6 +17,7 @@ from diffmaac.errors import DiffmaacError
 from diffmaac.mujoco_warnings import log_warnings
 from diffmaac.physics.names import part
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.user_inputs import UserInputs
 
 log_warnings()
 
@@ -54,22 +55,19 @@ class Engine:
     difference. It costs nothing that can be measured on Gymnasium's models.
 
     Every state starts from a zero warm start, so that a row's result does not depend on the other rows. A state that
-    diverges stays where it went (MuJoCo's default would silently reset it). The model is copied.
+    diverges stays where it went (MuJoCo's default would silently reset it). The model is copied. With `inputs` rows of
+    them are taken for controls.
 
     Raises:
         ValueError: the frame skip is not positive, or the next state depends on more than (qpos, qvel, act, ctrl): an
             actuator has a delay, a plugin a state.
     """
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int = 1):
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int = 1, inputs: UserInputs | None = None):
         check_frame_skip(frame_skip)
         _check_state(model)
-        self.model = copy.copy(model)
-        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-        self.model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        self.model.opt.tolerance = min(self.model.opt.tolerance, TOLERANCE)
-        self.model.opt.iterations = max(self.model.opt.iterations, ITERATIONS)
-        self.model.opt.ccd_tolerance = min(self.model.opt.ccd_tolerance, CONTACT_TOLERANCE)
+        self.model = converged(model)
+        self._inputs = (inputs or UserInputs(model)).signature
         self.frame_skip = frame_skip
         self._data = [mujoco.MjData(self.model) for _ in range(threads)]
         self._rest = _full_state(self.model, self._data[0])[1 + model.nq + model.nv + model.na :]
@@ -138,7 +136,12 @@ class Engine:
         warmstart = np.zeros((len(qpos), nv))
         with self._lock:
             states, _ = self._pool.rollout(
-                self.model if models is None else list(models), self._data, start, controls, initial_warmstart=warmstart
+                self.model if models is None else list(models),
+                self._data,
+                start,
+                controls,
+                control_spec=self._inputs,
+                initial_warmstart=warmstart,
             )
         after = np.asarray(states)[..., 1:]
         return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv : nq + nv + self.model.na]
@@ -150,6 +153,17 @@ class Engine:
                 "This process was forked after the physics had been built, whose threads it has not. Start it by"
                 " multiprocessing.get_context('spawn'), or build the physics in the child."
             )
+
+
+def converged(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy of the model that solves constraints to their optimum, and leaves a diverged state where it went."""
+    model = copy.copy(model)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    model.opt.tolerance = min(model.opt.tolerance, TOLERANCE)
+    model.opt.iterations = max(model.opt.iterations, ITERATIONS)
+    model.opt.ccd_tolerance = min(model.opt.ccd_tolerance, CONTACT_TOLERANCE)
+    return model
 
 
 def _check_state(model: mujoco.MjModel) -> None:

@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 
 from diffmaac.physics.engine import Arrays, Engine, as_alike, as_rows, check_frame_skip
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
+from diffmaac.physics.mocap_gradient import mocap_gradient
 from diffmaac.physics.spot_check import TOLERANCE, directional_errors
 from diffmaac.physics.trajectory_adjoint import Rows
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.user_inputs import UserInputs
 from diffmaac.physics.workers import SharedAdjoint
 
 _ADVICE = " Take it out of the model, or differentiate it with gradient=finite_difference."
@@ -43,17 +45,19 @@ class EngineGradient(AbstractGradient):
 class EngineDifferentiation:
     """The C engine's step and its vector-Jacobian product, on arrays with any leading axes and in their dtype.
 
-    No JAX. A row's result depends neither on the other rows nor on the number of threads.
+    No JAX. A row's result depends neither on the other rows nor on the number of threads. With `inputs` rows of them
+    are taken for controls.
 
     Raises:
         UnsupportedModel: the model has something that the inverse dynamics lacks.
         ValueError: the frame skip is not positive.
     """
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int):
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, threads: int, inputs: UserInputs | None = None):
         check_model(model, frame_skip)
-        self._engine = Engine(model, frame_skip, threads)
-        self._adjoint = SharedAdjoint(self._engine.model, threads)
+        self._inputs = inputs or UserInputs(model)
+        self._engine = Engine(model, frame_skip, threads, self._inputs)
+        self._adjoint = SharedAdjoint(self._engine.model, threads, self._inputs)
         self._calls = 0
 
     def step(self, *inputs: ArrayLike) -> Arrays:
@@ -68,6 +72,8 @@ class EngineDifferentiation:
         arrays = [np.asarray(x) for x in inputs_and_cotangents]
         rows = tuple(as_rows(x).astype(np.float64) for x in arrays)
         gradients = self._adjoint.pull_back((*self._engine.trajectory(*rows[:4]), *rows))
+        if len(places := self._inputs.mocap):
+            gradients[3][:, places] = mocap_gradient(self._engine, self._inputs, rows[:4], rows[4:])
         if len(rows[0]) and (self._calls % CALLS_BETWEEN_CHECKS or self._spot_check(rows[:4], rows[4:], gradients)):
             self._calls += 1
         return tuple(as_alike(x, arrays[0]) for x in gradients)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from diffmaac.physics.engine import Arrays, Engine, as_alike, as_rows
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.tangent import TangentSpace
+from diffmaac.physics.user_inputs import UserInputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +41,13 @@ class FiniteDifference(AbstractGradient):
 class CentralDifferences:
     """The C engine's step and its vector-Jacobian product, on arrays with any leading axes and in their dtype.
 
-    No JAX. Raises ValueError where the frame skip is not positive.
+    With `inputs` rows of them are taken for controls. No JAX. Raises ValueError where the frame skip is not positive.
     """
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, eps: float, threads: int):
-        self._engine = Engine(model, frame_skip, threads)
+    def __init__(
+        self, model: mujoco.MjModel, frame_skip: int, eps: float, threads: int, inputs: UserInputs | None = None
+    ):
+        self._engine = Engine(model, frame_skip, threads, inputs)
         self._tangent = TangentSpace(model)
         self._eps = eps
 

@@ -18,8 +18,7 @@ from diffmaac.physics.actuation import (
 )
 from diffmaac.physics.contact_filter import ContactFilter
 from diffmaac.physics.force_slopes import ForceSlopes, SlopesByDifferences, has_acceleration_slopes
-
-_INPUTS = mujoco.mjtState
+from diffmaac.physics.user_inputs import STATE, AppliedForces, UserInputs
 
 STATE_DIFFERENCE = 1e-7
 """Of positions (central) and velocities (one-sided) [m, rad and per second]."""
@@ -33,8 +32,6 @@ KINK, ROUNDING = 3e-4, 1e-13
 than the curvature of stiff contacts, and than rounding."""
 JUMP = 0.5
 """Relative disagreement of the smaller differences above which the switch is so close that only one side counts."""
-INPUTS = int(_INPUTS.mjSTATE_QPOS | _INPUTS.mjSTATE_QVEL | _INPUTS.mjSTATE_ACT | _INPUTS.mjSTATE_CTRL)
-"""What of MuJoCo's state r depends on beside the acceleration, in its order."""
 NOTHING = int(mujoco.mjtStage.mjSTAGE_NONE)
 """The stage up to which everything is there already: none."""
 RESIDUAL = 1e-6
@@ -52,6 +49,17 @@ class Linearization:
     actuation: ActuationSlopes
     residual: Float[np.ndarray, "n nv"]
     scale: Float[np.ndarray, " n"]
+
+    def less(self, applied: AppliedForces) -> "Linearization":
+        """Of r less the applied forces; controls are rows of inputs then."""
+        return Linearization(
+            self.qpos - applied.by_qpos,
+            self.qvel,
+            self.qacc,
+            self.actuation.widened(applied.by_inputs),
+            self.residual - applied.force,
+            np.maximum(self.scale, np.abs(applied.force).max(1)),
+        )
 
     def check(self) -> None:
         """Raises `UnexplainedForce` where r is no rounding: then it is not the residual of the engine's step."""
@@ -76,15 +84,18 @@ class InverseDynamics:
 
         r(qpos, qvel, act, ctrl, a) = qfrc_inverse(qpos, qvel, a) - qfrc_actuator(qpos, qvel, act, ctrl)
 
-    vanishes at the acceleration a of the engine's own step. With MuJoCo's flag INVDISCRETE a is that of the discrete
-    step, (qvel' - qvel) / h, and `mj_inverse` undoes what Euler (damping), implicit and implicitfast do to the
-    continuous one: r contains the integrator. For RK4 a is the continuous acceleration of one of its stages.
+    less the applied forces, where `inputs` has some, vanishes at the acceleration a of the engine's own step. With
+    MuJoCo's flag INVDISCRETE a is that of the discrete step, (qvel' - qvel) / h, and `mj_inverse` undoes what Euler
+    (damping), implicit and implicitfast do to the continuous one: r contains the integrator. For RK4 a is the
+    continuous acceleration of one of its stages.
 
     Source: Todorov, "Convex and analytically-invertible dynamics with contacts and constraints" (ICRA 2014).
     """
 
-    def __init__(self, model: mujoco.MjModel):
+    def __init__(self, model: mujoco.MjModel, inputs: UserInputs | None = None):
         self.model = inverse_model(model)
+        self._inputs = STATE | (inputs or UserInputs(model)).signature
+        self._applied = AppliedForces(self.model, inputs) if inputs is not None and inputs.names else None
         self._data = data = mujoco.MjData(self.model)
         self._qacc = data.qacc
         self._recorder = (
@@ -106,8 +117,10 @@ class InverseDynamics:
         """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
         n, nv, data, slopes = len(inputs[0]), self.model.nv, self._data, self._slopes
         above, below, qvel = np.zeros((3, n, nv, nv))
-        forces, bends = np.zeros((len(self._forces), n, nv)), np.zeros(n, bool)
-        actuators = self._recorder(self.model, *inputs[2:4])
+        forces, bent = np.zeros((len(self._forces), n, nv)), np.zeros(n, bool)
+        actuators = self._recorder(self.model, inputs[2], inputs[3][:, : self.model.nu])
+        if self._applied is not None:
+            self._applied.begin(n)
         slopes.begin(n)
         states, accelerations = np.concatenate(inputs[:4], axis=1), inputs[4]
         for row in range(n):
@@ -118,22 +131,25 @@ class InverseDynamics:
                 target[row] = source
             actuators.record(data, row)
             self._prepare()
-            bends[row] = _bends(data)
+            bent[row] = bends(data)
             slopes.record(data, row)
             self._contacts.narrow(data)
             to_qvel = None if slopes.know_velocity else qvel[row]
-            if bends[row]:
+            if bent[row]:
                 self._difference(STATE_DIFFERENCE, above[row], to_qvel)
                 self._difference(-STATE_DIFFERENCE, below[row], None)
             else:
                 self._difference(ONE_SIDED_DIFFERENCE, above[row], to_qvel)
             self._contacts.widen()
+            if self._applied is not None:
+                self._applied.record(states[row], row)
         scale = np.abs(forces).max(axis=(0, 2))
-        below[~bends] = above[~bends]
-        qpos = self._without_switches(above, below, scale, states, accelerations) if bends.any() else above
+        below[~bent] = above[~bent]
+        qpos = self._without_switches(above, below, scale, states, accelerations) if bent.any() else above
         qacc, known = slopes.derivatives()
         residual = forces[0] - forces[1]
-        return Linearization(qpos, qvel if known is None else known, qacc, actuators.slopes(), residual, scale)
+        linear = Linearization(qpos, qvel if known is None else known, qacc, actuators.slopes(), residual, scale)
+        return linear if self._applied is None else linear.less(self._applied)
 
     def _without_switches(
         self,
@@ -152,7 +168,7 @@ class InverseDynamics:
 
     def _set(self, state: np.ndarray, acceleration: np.ndarray) -> None:
         """`state` is (qpos, qvel, act, ctrl) in one."""
-        mujoco.mj_setState(self.model, self._data, state, INPUTS)
+        mujoco.mj_setState(self.model, self._data, state, self._inputs)
         self._qacc[:] = acceleration
         if self._prepares:
             mujoco.mj_inverseSkip(self.model, self._data, NOTHING, 1)
@@ -169,7 +185,7 @@ class InverseDynamics:
         mujoco.mjd_inverseFD(self.model, self._data, step, True, qpos, qvel, None, None, None, None, None)
 
 
-def _bends(data: mujoco.MjData) -> bool:
+def bends(data: mujoco.MjData) -> bool:
     """Whether the impedance of a constraint that exerts a force changes with the position, over micrometres."""
     return data.nefc > data.nf and bool((data.efc_KBIP[:, 3] * data.efc_force).any())
 

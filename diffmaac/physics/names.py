@@ -1,5 +1,7 @@
 """What the parts of a model are called in messages."""
 
+from collections.abc import Sequence
+
 import mujoco
 
 _POSITION = {
@@ -28,3 +30,12 @@ def state_names(model: mujoco.MjModel) -> list[str]:
             components = parts.get(mujoco.mjtJoint(model.jnt_type[joint]))
             names += [f"{whose} ({component})" for component in components] if components else [whose]
     return names + [f"act {index}" for index in range(model.na)]
+
+
+def entry(name: str, index: int, shape: Sequence[int]) -> str:
+    """What a number of a field is called, by its index in the field's numbers in a row: body_mass[2], xpos[1, 0]."""
+    place = list[int]()
+    for width in reversed(shape):
+        place.insert(0, index % width)
+        index //= width
+    return f"{name}[{', '.join(map(str, place))}]" if place else name

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from diffmaac.physics.engine import Arrays, Engine
 from diffmaac.physics.parameters import ParameterSpace
+from diffmaac.physics.user_inputs import UserInputs
 
 Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """qpos, qvel, act, ctrl, batch first."""
@@ -28,8 +29,8 @@ class ParameterEngine:
     Rows that have the same parameters share a model. Raises as `Engine` does.
     """
 
-    def __init__(self, space: ParameterSpace, frame_skip: int, threads: int):
-        self.engine, self._space = Engine(space.model, frame_skip, threads), space
+    def __init__(self, space: ParameterSpace, frame_skip: int, threads: int, inputs: UserInputs | None = None):
+        self.engine, self._space = Engine(space.model, frame_skip, threads, inputs), space
         self._copies: list[mujoco.MjModel] = []
 
     def trajectory(self, states: Rows, parameters: Float[np.ndarray, "batch size"]) -> Arrays:
@@ -72,6 +73,13 @@ def groups_of(parameters: Float[np.ndarray, "batch size"]) -> list[tuple[np.ndar
     return [(value, np.flatnonzero(owner.ravel() == i)) for i, value in enumerate(values)]
 
 
+@runtime_checkable
+class HasValues(Protocol):
+    """What depends on parameters: states of len(values) * n rows, n a value -> arrays (rows, steps, width)."""
+
+    def with_values(self, values: list[np.ndarray], states: Any, counts: list[int]) -> tuple[np.ndarray, ...]: ...
+
+
 class ParameterDifferences:
     """Derivatives of a control step by parameters, as differences of the engine's whole steps.
 
@@ -79,19 +87,18 @@ class ParameterDifferences:
     to the number, or `Field.step` for lengths; longer where it changes a state by so little that rounding shows.
     """
 
-    def __init__(self, engine: ParameterEngine, space: ParameterSpace):
+    def __init__(self, engine: HasValues, space: ParameterSpace):
         self._engine, self._space = engine, space
 
     def slopes(
-        self, states: Rows, values: Float[np.ndarray, " size"], entries: np.ndarray
+        self, states: tuple[np.ndarray, ...], values: Float[np.ndarray, " size"], entries: np.ndarray
     ) -> Float[np.ndarray, "n entries width"]:
         """Of (qpos, qvel, act) in one with respect to some of the parameters, at (n, width) states."""
-        parts = [np.zeros((len(states[0]), 0, sum(x.shape[1] for x in states[:3])))]
-        for start in range(0, len(entries), MOST_MODELS // 2):
-            parts.append(self._clear(states, values, entries[start : start + MOST_MODELS // 2]))
+        starts = range(0, len(entries), MOST_MODELS // 2)
+        parts = [self._clear(states, values, entries[start : start + MOST_MODELS // 2]) for start in starts]
         return np.concatenate(parts, axis=1)
 
-    def _clear(self, states: Rows, values: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    def _clear(self, states: tuple[np.ndarray, ...], values: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """With a step whose change is no rounding: of each row by its own, so that it does not depend on others."""
         steps, most, least = (x[entries] for x in self._space.steps(values))
         slopes = self._slopes(states, values, entries, steps)
@@ -105,7 +112,9 @@ class ParameterDifferences:
         slopes[change < NOTHING] = 0.0
         return slopes
 
-    def _slopes(self, states: Rows, values: np.ndarray, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    def _slopes(
+        self, states: tuple[np.ndarray, ...], values: np.ndarray, entries: np.ndarray, steps: np.ndarray
+    ) -> np.ndarray:
         inside = values[entries] - steps >= self._space.low[entries]
         offsets = np.stack([steps, np.where(inside, -steps, 2 * steps)], axis=1)
         moved = np.repeat(values[None], 2 * len(entries), axis=0)
@@ -119,9 +128,9 @@ class ParameterDifferences:
             slopes = sum(w[:, None, None] * x for w, x in zip(weights, (after[:, 0], after[:, 1], here), strict=True))
         return np.asarray(slopes).swapaxes(0, 1)
 
-    def _after(self, states: Rows, values: list[np.ndarray]) -> np.ndarray:
+    def _after(self, states: tuple[np.ndarray, ...], values: list[np.ndarray]) -> np.ndarray:
         """The next states (len(values), n, width)."""
         n = len(states[0])
-        qpos, qvel, act, ctrl = (np.tile(x, (len(values), 1)) for x in states)
-        after = self._engine.with_values(values, (qpos, qvel, act, ctrl), [n] * len(values))
+        tiled = tuple(np.tile(x, (len(values), 1)) for x in states)
+        after = self._engine.with_values(values, tiled, [n] * len(values))
         return np.concatenate([x[:, -1] for x in after], axis=1).reshape(len(values), n, -1)

@@ -11,12 +11,14 @@ from jaxtyping import Float
 from diffmaac.physics.engine import Arrays
 from diffmaac.physics.engine_gradient import CALLS_BETWEEN_CHECKS, check_model
 from diffmaac.physics.finite_difference import CentralDifferences
+from diffmaac.physics.mocap_gradient import mocap_gradient
 from diffmaac.physics.parameter_engine import ParameterDifferences, ParameterEngine, Rows, groups_of
 from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.parameters import ParameterSpace
 from diffmaac.physics.spot_check import ROWS, TOLERANCE
 from diffmaac.physics.trajectory_adjoint import TrajectoryAdjoint
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.user_inputs import UserInputs
 
 _REBUILT = frozenset(
     (
@@ -44,20 +46,27 @@ class ParameterDifferentiation:
 
     Arrays are of float64, batch first; parameters (batch, size), the values of a `ParameterSpace`. With `eps` states
     are differentiated by central differences, and parameters by those of whole steps; without it by inverse dynamics,
-    and the parameters that `ParameterSlopes` knows with them.
+    and the parameters that `ParameterSlopes` knows with them. With `inputs` rows of them are taken for controls.
 
     Raises:
         UnsupportedModel: the model has something that the inverse dynamics lacks.
         ValueError: the frame skip is not positive.
     """
 
-    def __init__(self, space: ParameterSpace, frame_skip: int, eps: float | None, threads: int):
+    def __init__(
+        self,
+        space: ParameterSpace,
+        frame_skip: int,
+        eps: float | None,
+        threads: int,
+        inputs: UserInputs | None = None,
+    ):
         if eps is None:
             check_model(space.model, frame_skip)
-        self._space, self._frame_skip, self._threads = space, frame_skip, threads
-        self._engine = ParameterEngine(space, frame_skip, threads)
+        self._space, self._inputs = space, inputs or UserInputs(space.model)
+        self._engine = ParameterEngine(space, frame_skip, threads, self._inputs)
         self._differences = ParameterDifferences(self._engine, space)
-        self._central = None if eps is None else CentralDifferences(space.model, frame_skip, eps, threads)
+        self._central = None if eps is None else CentralDifferences(space.model, frame_skip, eps, threads, self._inputs)
         self._adjoint: Adjoint | None = None
         self._calls, self._lock = 0, threading.Lock()
 
@@ -114,6 +123,8 @@ class ParameterDifferentiation:
             trajectory = self._engine.with_values([values], states)
             *gradients, own = adjoint.trajectory.pull_back((*trajectory, *states, *cotangents))
             known = adjoint.slopes.known
+            if len(places := self._inputs.mocap):
+                gradients[3][:, places] = mocap_gradient(self._engine.engine, self._inputs, states, cotangents)
             if self._calls % CALLS_BETWEEN_CHECKS == 0:
                 self._check(values, states, cotangents, own, known)
             self._calls += 1
@@ -128,8 +139,8 @@ class ParameterDifferentiation:
         if self._adjoint is None or _REBUILT & set(self._space.names):
             model = copy.copy(self.model)
             self._space.assign(model, values)
-            slopes = ParameterSlopes(model, self._space)
-            trajectory = TrajectoryAdjoint(model, slopes)
+            slopes = ParameterSlopes(model, self._space, self._inputs)
+            trajectory = TrajectoryAdjoint(model, slopes, self._inputs)
             self._adjoint = Adjoint(trajectory, slopes, [slopes.model, *trajectory.models])
         else:
             for model in self._adjoint.models:

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from diffmaac.physics.actuation import is_implicit
 from diffmaac.physics.friction_slopes import FrictionSlopes, by_friction_loss, dense_jacobian
 from diffmaac.physics.inertial_slopes import INERTIAL, BodyMotions
-from diffmaac.physics.inverse import INPUTS, NOTHING, inverse_model
+from diffmaac.physics.inverse import NOTHING, inverse_model
 from diffmaac.physics.joints import rotating_joints
 from diffmaac.physics.parameters import ParameterSpace
+from diffmaac.physics.user_inputs import STATE, UserInputs
 from diffmaac.physics.weight_slopes import WeighedConstraints, WeightSlopes
 
 _INTEGRATORS, _FLAGS = mujoco.mjtIntegrator, mujoco.mjtDisableBit
@@ -58,11 +59,15 @@ class ParameterSlopes:
     differences of contact forces at a constant acceleration, those of all contacts at once.
     """
 
-    def __init__(self, model: mujoco.MjModel, space: ParameterSpace):
+    def __init__(self, model: mujoco.MjModel, space: ParameterSpace, inputs: UserInputs | None = None):
         self.model, self._space = inverse_model(model), space
+        inputs = inputs or UserInputs(model)
+        self._inputs = STATE | inputs.signature
         self._data = mujoco.MjData(self.model)
         self._bodies, self._constraints = BodyMotions(self.model), WeighedConstraints(self.model)
         self.known = known_parameters(self.model, space)
+        if "xfrc_applied" in inputs.names and "body_ipos" in space.names:
+            self.known[space.slices["body_ipos"]] = False  # forces act at centres of mass
         self._names = [name for name in space.names if self.known[space.slices[name]].any()]
         self._weighing = [name for name in self._names if name in WEIGHING]
         self._inertial = [name for name in self._names if name in INERTIAL]
@@ -100,7 +105,7 @@ class ParameterSlopes:
     def _evaluate(self, state: np.ndarray, acceleration: np.ndarray, out: StageSlopes, row: int) -> np.ndarray:
         """The continuous acceleration at a state; records what is needed there."""
         model, data = self.model, self._data
-        mujoco.mj_setState(model, data, state, INPUTS)
+        mujoco.mj_setState(model, data, state, self._inputs)
         data.qacc[:] = acceleration
         if self._prepares:  # the derivatives of actuators' forces are those of the last call
             mujoco.mj_inverseSkip(model, data, NOTHING, 1)

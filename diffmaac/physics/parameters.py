@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from diffmaac.errors import DiffmaacError, unknown
+from diffmaac.physics.names import entry
 from diffmaac.physics.parameter_fields import FIELDS, check_name, read, write
 
 _FRAMES = ("body_ipos", "body_iquat", "body_pos", "body_quat", "geom_pos", "geom_quat", "site_pos", "site_quat")
@@ -129,11 +130,7 @@ class ParameterSpace:
     def entry(self, index: int) -> str:
         """What a number of the vector is called: body_mass[2], geom_friction[0, 1]."""
         name = next(name for name, own in self.slices.items() if own.start <= index < own.stop)
-        place, rest = list[int](), index - self.slices[name].start
-        for width in reversed(self.shapes[name]):
-            place.insert(0, rest % width)
-            rest //= width
-        return f"{name}[{', '.join(map(str, place))}]" if place else name
+        return entry(name, int(index) - self.slices[name].start, self.shapes[name])
 
 
 def separate_frames(model: mujoco.MjModel) -> None:

@@ -8,6 +8,7 @@ from diffmaac.physics.adjoint import Pullback, State, through_stage
 from diffmaac.physics.inverse import InverseDynamics
 from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.tangent import TangentSpace
+from diffmaac.physics.user_inputs import STATE, UserInputs
 
 NODES = (0.5, 0.5, 1.0)
 WEIGHTS = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
@@ -20,9 +21,12 @@ class RungeKutta:
     The four accelerations are computed anew by the engine; each is the root of the residual r of `InverseDynamics`.
     """
 
-    def __init__(self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None):
+    def __init__(
+        self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None, inputs: UserInputs | None = None
+    ):
         self._model, self._data = model, mujoco.MjData(model)
-        self._inverse = InverseDynamics(model)
+        self._inputs = STATE | (inputs or UserInputs(model)).signature
+        self._inverse = InverseDynamics(model, inputs)
         self._parameters = parameters
         self._tangent = TangentSpace(model)
         self._activations = Activations(model)
@@ -76,10 +80,9 @@ class RungeKutta:
 
     def _forward(self, state: State, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         accelerations, rates = np.zeros_like(state.qvel), np.zeros_like(state.act)
-        data = self._data
+        data, states = self._data, np.concatenate([*state, ctrl], axis=1)
         for row in range(len(ctrl)):
-            data.qpos[:], data.qvel[:], data.act[:] = (x[row] for x in state)
-            data.ctrl[:] = ctrl[row]
+            mujoco.mj_setState(self._model, data, states[row], self._inputs)
             data.qacc_warmstart[:] = 0.0
             mujoco.mj_forwardSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
             accelerations[row], rates[row] = data.qacc, data.act_dot

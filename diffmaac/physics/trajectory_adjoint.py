@@ -11,6 +11,7 @@ from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.runge_kutta import RungeKutta
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.user_inputs import UserInputs
 
 Rows: TypeAlias = tuple[np.ndarray, ...]
 CHUNK = 32
@@ -18,14 +19,19 @@ CHUNK = 32
 
 
 class TrajectoryAdjoint:
-    """Pulls gradients back through the time steps of `model`, for one thread. A row does not depend on the others."""
+    """Pulls gradients back through the time steps of `model`, for one thread. A row does not depend on the others.
 
-    def __init__(self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None):
+    With `inputs` controls are rows of them; the gradients by poses of mocap bodies are left zero.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None, inputs: UserInputs | None = None
+    ):
         self._model, self._tangent, self._size = model, TangentSpace(model), 0
         if parameters is not None:
             self._size = parameters.size
         rk4 = model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_RK4)
-        self._stage = RungeKutta(model, parameters) if rk4 else SingleStage(model, parameters)
+        self._stage = (RungeKutta if rk4 else SingleStage)(model, parameters, inputs)
 
     @property
     def models(self) -> list[mujoco.MjModel]:

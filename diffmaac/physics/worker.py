@@ -19,6 +19,7 @@ import numpy as np
 
 from diffmaac.physics.trajectory_adjoint import TrajectoryAdjoint
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.user_inputs import UserInputs
 
 
 def send(stream: IO[bytes], head: dict[str, Any], arrays: Sequence[np.ndarray] = (), raw: bytes = b"") -> None:
@@ -61,7 +62,8 @@ def serve() -> None:
             return
         if head["kind"] == "model":
             binary = source.read(head["bytes"])
-            adjoints[head["model"]] = TrajectoryAdjoint(mujoco.MjModel.from_binary_path("m.mjb", {"m.mjb": binary}))
+            model = mujoco.MjModel.from_binary_path("m.mjb", {"m.mjb": binary})
+            adjoints[head["model"]] = TrajectoryAdjoint(model, inputs=UserInputs(model, head["inputs"]))
         elif head["kind"] == "forget":
             adjoints.pop(head["model"], None)
         else:

@@ -16,6 +16,7 @@ import numpy as np
 
 from diffmaac.physics.trajectory_adjoint import Rows, TrajectoryAdjoint
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.user_inputs import UserInputs
 from diffmaac.physics.worker import receive, send
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,9 +36,9 @@ class SharedAdjoint:
     this one works alone, and where one fails it does that share itself. Results are equal to the bit.
     """
 
-    def __init__(self, model: mujoco.MjModel, threads: int):
-        self._model, self._threads = model, min(threads, MOST)
-        self._own, self._lock = TrajectoryAdjoint(model), threading.Lock()
+    def __init__(self, model: mujoco.MjModel, threads: int, inputs: UserInputs | None = None):
+        self._model, self._threads, self._inputs = model, min(threads, MOST), inputs
+        self._own, self._lock = TrajectoryAdjoint(model, inputs=inputs), threading.Lock()
         self._key = next(_KEYS)
         weakref.finalize(self, _POOL.forget, self._key)
 
@@ -57,7 +58,7 @@ class SharedAdjoint:
         bounds = np.linspace(0, len(arrays[0]), len(workers) + 2).astype(int)
         shares = [tuple(x[first:end] for x in arrays) for first, end in itertools.pairwise(bounds)]
         for worker, share, first in zip(workers, shares[1:], bounds[1:-1], strict=True):
-            worker.ask(self._key, self._model, share, int(first))
+            worker.ask(self._key, self._model, share, int(first), self._inputs)
         try:
             parts = [self._own.pull_back(shares[0])]
         finally:
@@ -101,13 +102,14 @@ class Worker:
         except (EOFError, OSError, ValueError) as error:
             self._fail(error)
 
-    def ask(self, key: int, model: mujoco.MjModel, share: Rows, first: int) -> None:
+    def ask(self, key: int, model: mujoco.MjModel, share: Rows, first: int, inputs: UserInputs | None = None) -> None:
         """For the gradients of a share of the rows, of which `first` is the index of the first."""
         try:
             if key not in self._models:
                 binary = np.empty(mujoco.mj_sizeModel(model), np.uint8)
                 mujoco.mj_saveModel(model, None, binary)
-                send(self._to, {"kind": "model", "model": key, "bytes": len(binary)}, raw=binary.tobytes())
+                head = {"kind": "model", "model": key, "bytes": len(binary), "inputs": inputs.names if inputs else ()}
+                send(self._to, head, raw=binary.tobytes())
                 self._models.add(key)
             self._asked += 1
             send(self._to, {"kind": "rows", "model": key, "first": first, "number": self._asked}, share)

@@ -136,11 +136,17 @@ class mjtObj(_Enum):
     mjOBJ_EQUALITY: ClassVar[mjtObj]
     mjOBJ_TENDON: ClassVar[mjtObj]
     mjOBJ_ACTUATOR: ClassVar[mjtObj]
+    mjOBJ_SENSOR: ClassVar[mjtObj]
     mjOBJ_NUMERIC: ClassVar[mjtObj]
 
 class mjtRndFlag(_Enum):
     mjRND_SHADOW: ClassVar[mjtRndFlag]
     mjRND_REFLECTION: ClassVar[mjtRndFlag]
+
+class mjtSensor(_Enum):
+    mjSENS_CLOCK: ClassVar[mjtSensor]
+    mjSENS_PLUGIN: ClassVar[mjtSensor]
+    mjSENS_USER: ClassVar[mjtSensor]
 
 class mjtSolver(_Enum):
     mjSOL_PGS: ClassVar[mjtSolver]
@@ -150,12 +156,17 @@ class mjtStage(_Enum):
     mjSTAGE_NONE: ClassVar[mjtStage]
     mjSTAGE_POS: ClassVar[mjtStage]
     mjSTAGE_VEL: ClassVar[mjtStage]
+    mjSTAGE_ACC: ClassVar[mjtStage]
 
 class mjtState(_Enum):
     mjSTATE_QPOS: ClassVar[mjtState]
     mjSTATE_QVEL: ClassVar[mjtState]
     mjSTATE_ACT: ClassVar[mjtState]
     mjSTATE_CTRL: ClassVar[mjtState]
+    mjSTATE_QFRC_APPLIED: ClassVar[mjtState]
+    mjSTATE_XFRC_APPLIED: ClassVar[mjtState]
+    mjSTATE_MOCAP_POS: ClassVar[mjtState]
+    mjSTATE_MOCAP_QUAT: ClassVar[mjtState]
     mjSTATE_FULLPHYSICS: ClassVar[mjtState]
     mjSTATE_INTEGRATION: ClassVar[mjtState]
 
@@ -221,6 +232,7 @@ class MjModel:
     nC: int
     nD: int
     nhistory: int
+    nmocap: int
     nplugin: int
     nout: int
     ncam: int
@@ -275,6 +287,11 @@ class MjModel:
     geom_matid: _Integers
     geom_size: _Floats
     mat_texrepeat: _Singles
+    sensor_delay: _Floats
+    sensor_historyadr: _Integers
+    sensor_interval: _Floats
+    sensor_needstage: _Integers
+    sensor_type: _Integers
     tendon_actfrclimited: _Booleans
     actuator_actadr: _Integers
     actuator_actlimited: _Booleans
@@ -371,10 +388,12 @@ class MjData:
     qacc: _Floats
     qacc_warmstart: _Floats
     qfrc_actuator: _Floats
+    qfrc_applied: _Floats
     qfrc_bias: _Floats
     qfrc_constraint: _Floats
     qfrc_inverse: _Floats
     qfrc_passive: _Floats
+    xfrc_applied: _Floats
     contact: _Contacts
 
 def mj_step(m: MjModel, d: MjData, nstep: int = 1) -> None: ...
@@ -389,6 +408,23 @@ def mj_setConst(m: MjModel, d: MjData) -> None: ...
 def mj_makeConstraint(m: MjModel, d: MjData) -> None: ...
 def mj_referenceConstraint(m: MjModel, d: MjData) -> None: ...
 def mj_rnePostConstraint(m: MjModel, d: MjData) -> None: ...
+def mj_fwdPosition(m: MjModel, d: MjData) -> None: ...
+def mj_fwdVelocity(m: MjModel, d: MjData) -> None: ...
+def mj_sensorPos(m: MjModel, d: MjData) -> None: ...
+def mj_sensorVel(m: MjModel, d: MjData) -> None: ...
+def mj_energyPos(m: MjModel, d: MjData) -> None: ...
+def mj_energyVel(m: MjModel, d: MjData) -> None: ...
+def mj_subtreeVel(m: MjModel, d: MjData) -> None: ...
+def mj_kinematics(m: MjModel, d: MjData) -> None: ...
+def mj_comPos(m: MjModel, d: MjData) -> None: ...
+def mj_jacBody(m: MjModel, d: MjData, jacp: _Floats | None, jacr: _Floats | None, body: int) -> None: ...
+def mj_jacBodyCom(m: MjModel, d: MjData, jacp: _Floats | None, jacr: _Floats | None, body: int) -> None: ...
+def mj_jacGeom(m: MjModel, d: MjData, jacp: _Floats | None, jacr: _Floats | None, geom: int) -> None: ...
+def mj_jacSite(m: MjModel, d: MjData, jacp: _Floats | None, jacr: _Floats | None, site: int) -> None: ...
+def mj_jacSubtreeCom(m: MjModel, d: MjData, jacp: _Floats, body: int) -> None: ...
+def mj_applyFT(
+    m: MjModel, d: MjData, force: _Floats, torque: _Floats, point: _Floats, body: int, qfrc_target: _Floats
+) -> None: ...
 def mj_isSparse(m: MjModel) -> bool: ...
 def mj_fwdActuation(m: MjModel, d: MjData) -> None: ...
 def mj_inverse(m: MjModel, d: MjData) -> None: ...

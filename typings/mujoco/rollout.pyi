@@ -25,6 +25,7 @@ class Rollout:
         initial_state: ArrayLike,
         control: ArrayLike | None = None,
         *,
+        control_spec: int = ...,
         nstep: int | None = None,
         initial_warmstart: ArrayLike | None = None,
     ) -> _Trajectories: ...

@@ -1,0 +1,61 @@
+"""Outputs of a step on tensors: what the C engine has in `MjData` at the state that the step reached."""
+
+import collections
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from diffmaac import autograd
+from diffmaac.engine_step import arrays, not_finite, parts_of, tensors
+from diffmaac.errors import DivergenceError
+from diffmaac.physics import OutputDifferentiation, OutputSpace, ParameterSpace, UserInputs
+
+
+class EngineOutputs(autograd.AbstractRowFunction):
+    """(qpos, qvel, act, inputs, parameters) -> (outputs,), on tensors (batch, width); names what is not finite."""
+
+    def __init__(self, parameters: ParameterSpace, outputs: OutputSpace, inputs: UserInputs):
+        self._outputs, self._inputs = outputs, inputs
+        self._differentiation = OutputDifferentiation(parameters, outputs, inputs)
+
+    def value(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        (out,) = tensors([self._differentiation.value(*arrays(inputs))], inputs[0])
+        self._check(out, "the output {} is not finite in row {} of {}, though the state is.")
+        return (out,)
+
+    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        *inputs, cotangent = inputs_and_cotangents
+        self._check(cotangent, "the gradient that arrives at the output {} is not finite in row {} of {}.")
+        gradients = tensors(self._differentiation.pull_back(*arrays(inputs_and_cotangents)), inputs[0])
+        parts = parts_of(gradients, self._inputs) | {"parameters": gradients[4]}
+        for name, x in parts.items():
+            if (row := not_finite(x)) is not None:
+                raise DivergenceError(
+                    f"the gradient of the outputs {', '.join(self._outputs.read)} with respect to {name} is not finite"
+                    f" in row {row} of {len(x)}, though the outputs are. Please report it with the MJCF."
+                )
+        return gradients
+
+    def _check(self, x: Tensor, message: str) -> None:
+        if (row := not_finite(x)) is not None:
+            entry = int((~torch.isfinite(x[row])).nonzero()[0])
+            raise DivergenceError(message.format(self._outputs.entry(entry), row, len(x)))
+
+
+class NamedOutputs:
+    """Tuples of an `OutputSpace`'s fields, each with its name and its shape in `MjData`."""
+
+    def __init__(self, space: OutputSpace):
+        self._space = space
+        self._kind = collections.namedtuple("Outputs", space.names)
+
+    def __call__(self, state: Mapping[str, Tensor], rows: Tensor | None) -> tuple[Tensor, ...]:
+        """From the state (*batch, width) and rows (*batch, size), None where there are none."""
+        return self._kind(*(self._field(name, state, rows) for name in self._space.names))
+
+    def _field(self, name: str, state: Mapping[str, Tensor], rows: Tensor | None) -> Tensor:
+        if rows is None or name in state:
+            return state[name]
+        part = rows[..., self._space.slices[name]]
+        return part.reshape(*part.shape[:-1], *self._space.shapes[name])
