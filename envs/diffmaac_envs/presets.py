@@ -38,6 +38,26 @@ BALANCE_TRUE: dict[str, Any] = {
 }
 """What of `BALANCE` is not for `dynamics=true`, with which it was not tried."""
 
+SPEED: dict[str, Any] = {
+    "critic_target": "td",
+    "updates_per_step": 4,
+    "actor_every": 2,
+    "fall_ends": True,
+    "fall_reward": -1.0,
+    "policy_tau": 0.0004,
+}
+"""Preset `quick` of a body that seldom falls. Targets of one step are cheap, so that there can be more updates; an
+episode ends with the body on its back, which would fill the data with states that it does not leave; and the mean of
+its policies over a thousand environment steps falls less often than each."""
+SPEED_TRUE: dict[str, Any] = {
+    "critic_target": "steve",
+    "updates_per_step": 2,
+    "fall_ends": False,
+    "fall_reward": 0.0,
+    "policy_tau": 1.0,
+}
+"""What of `SPEED` is not for `dynamics=true`, with which it was not tried."""
+
 DOUBLE_INTEGRATOR: Presets = {
     "paper": {"steps": 10_000, "random_steps": 500},
     "quick": {
@@ -81,8 +101,8 @@ CARTPOLE: Presets = {
 }
 HALF_CHEETAH: Presets = {
     "paper": {"steps": 200_000, "horizon": 4},
-    "quick": {**LOCOMOTION, "steps": 15_000},
-    "quick/true": {**BODY_TRUE, "steps": 11_000},
+    "quick": {**LOCOMOTION, **SPEED, "steps": 15_000},
+    "quick/true": {**BODY_TRUE, **SPEED_TRUE, "steps": 11_000},
 }
 HOPPER: Presets = {
     "paper": {"steps": 200_000, "horizon": 4, "rollout_length": [1, 15]},
