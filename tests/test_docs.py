@@ -271,6 +271,13 @@ def test_a_page_is_described_by_its_first_paragraph() -> None:
     assert site_hook.summary(text) == "You learn how x links to a page."
 
 
+def test_pages_have_an_address_as_soon_as_the_project_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_hook, "project_urls", lambda: {"Documentation": "https://OWNER.example.org/diffmaac"})
+    assert site_hook.on_config({"site_url": ""}) == {"site_url": ""}
+    monkeypatch.setattr(site_hook, "project_urls", lambda: {"Documentation": "https://someone.example.org/diffmaac"})
+    assert site_hook.on_config({"site_url": ""}) == {"site_url": "https://someone.example.org/diffmaac/"}
+
+
 def test_a_public_name_that_the_reference_lacks_stops_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     site_hook.on_pre_build()
     monkeypatch.setattr(site_reference, "public_names", lambda: ["train", "forgotten"])
