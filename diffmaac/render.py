@@ -23,8 +23,8 @@ from diffmaac.settings import check_file
 WIDTH, HEIGHT = 480, 368
 """Pixels; multiples of 16, which video encoders like, within the 640 x 480 that models allow unless they say more."""
 FRAMES_PER_SECOND = 50
-BACKENDS = {"egl": "libegl1", "osmesa": "libosmesa6"}
-"""Backend of MuJoCo's off-screen rendering -> the Debian package that brings it."""
+BACKENDS = {"egl": "libegl1 with libgl1-mesa-dri", "osmesa": "libosmesa6"}
+"""Backend of MuJoCo's off-screen rendering -> the Debian packages that bring it, on a machine without a GPU too."""
 PROBE_SECONDS = 60
 FARTHER = 25
 MARGIN = 1.7
@@ -45,7 +45,7 @@ def backend() -> str:
     missing, packages = (" or ".join(names) for names in ((n.upper() for n in tried), (BACKENDS[n] for n in tried)))
     raise SettingError(
         f"nothing can be drawn here: without a screen MuJoCo needs {missing}, which this machine has not."
-        f" Install it, on Debian for example the package {packages}."
+        f" Install it, on Debian for example {packages}."
     )
 
 

@@ -36,6 +36,7 @@ def training(pids: set[int]) -> set[int]:
     return found
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the worker is found by Linux's /proc")
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     """Two runs on two workers; one worker is killed once its run has a checkpoint in the middle."""
     command = [sys.executable, "-m", "diffmaac.cli", "sweep", *words(**LONG), "seed=0..1", "engine=ray", "jobs=2"]

@@ -4,6 +4,7 @@ import email
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -121,6 +122,20 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Pat
     where = run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path).strip()
     (Path(where) / "lent.pth").write_text(sysconfig.get_path("purelib"))
     works(python, tmp_path)
+
+
+def test_the_container_gets_all_that_the_wheel_is_built_from(wheel: Path, tmp_path: Path) -> None:
+    """The files that the Dockerfile copies make the same wheel; no daemon is needed to see that."""
+    context = tmp_path / "context"
+    context.mkdir()
+    for files in re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M):
+        for name in files.split():
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, context / name)
+    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], context)
+    (made,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(made) as here, zipfile.ZipFile(wheel) as there:
+        assert sorted(here.namelist()) == sorted(there.namelist())
 
 
 def lower_bounds() -> Any:

@@ -1,11 +1,15 @@
-"""Our tasks under Gymnasium's ids."""
+"""Our tasks under Gymnasium's ids, and tasks that only a program knows."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import pytest
+import yaml
 from gymnasium.utils.env_checker import check_env
+from support.runs import refused
 
 import diffmaac
 from diffmaac.registration import gymnasium_id
@@ -59,3 +63,11 @@ def test_stable_baselines3_trains_on_one():
     model = SAC("MlpPolicy", gymnasium.make("diffmaac/Pendulum-v0"), learning_starts=10, seed=0)
     model.learn(20)
     assert model.num_timesteps == 20
+
+
+def test_a_run_of_a_task_that_a_program_made_says_how_to_name_it(finished: Path, tmp_path: Path, capsys) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    name = yaml.safe_load((run / "config.yaml").read_text())["run"]["env"]
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(f"env: {name}", "env: crane"))
+    line = refused("evaluate", str(run), capsys=capsys)
+    assert "unknown env 'crane'" in line and "call `diffmaac.register('crane', lambda: task)`" in line

@@ -8,7 +8,7 @@ from diffmaac.files import replace_text
 from diffmaac.runs.layout import CONFIG
 from diffmaac.settings import GROUPS, Settings, assemble, check_resumable, fields_of, read_file, to_yaml
 from diffmaac.task import Task
-from diffmaac.tasks import get_task, resolve_task
+from diffmaac.tasks import get_task, is_foreign, resolve_task
 
 
 def write_settings(path: Path, settings: Settings) -> None:
@@ -29,8 +29,17 @@ def read_settings(path: Path, words: dict[str, Any], env: str | Task | None = No
     try:
         task = get_task(env if env is not None else stored["env"])
     except SettingError as error:
-        raise CheckpointError(f"the run in '{path}' cannot be loaded: {error}") from error
+        hint = "" if is_foreign(stored["env"]) else _of_a_program(stored["env"])
+        raise CheckpointError(f"the run in '{path}' cannot be loaded: {error}{hint}") from error
     return resolve_task(task, {**stored, **words})
+
+
+def _of_a_program(env: str) -> str:
+    """What to do where the run's task is an object that a program made."""
+    return (
+        f" If '{env}' is a Task of a program, call `diffmaac.register('{env}', lambda: task)` there and read the run in"
+        " that program, or let a package announce the task."
+    )
 
 
 def stored_settings(path: Path) -> Settings:

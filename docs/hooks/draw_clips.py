@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from PIL import Image
 
 import diffmaac
-from diffmaac.render import Renderer
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
 from diffmaac.tasks import task_names
@@ -27,25 +26,25 @@ TABLE = TASKS / "clips.csv"
 COLUMNS = ["task", "policy", "dynamics", "steps", "seconds", "return"]
 SHOWN = (360, 276)
 """Pixels of a picture."""
-SECONDS, FRAME_SECONDS = 5.0, 0.05
+SECONDS, FRAME_SECONDS = 4.0, 0.05
 SEED = 0
 Action = Callable[[np.ndarray], np.ndarray]
 Draw = Callable[[np.ndarray, np.ndarray], Image.Image]
 """(observation, action) -> a picture."""
 
 
-def drawer(task: Task) -> Draw:
-    """What draws a state of the task."""
+def drawn(task: Task) -> tuple[gymnasium.Env[np.ndarray, np.ndarray], Draw]:
+    """An environment of the task, and what draws its present state."""
     if not isinstance(task.system, MujocoSystem):
-        return mass_on_a_line
-    renderer = Renderer(task.system.model)
+        return task.make_env(), mass_on_a_line
+    env = task.make_env("rgb_array")
 
-    def draw(obs: np.ndarray, _: np.ndarray) -> Image.Image:
-        qpos, qvel = task.physics_state(torch.as_tensor(obs))
-        frame = renderer.frame(qpos.numpy(), qvel.numpy())
-        return Image.fromarray(frame).resize(SHOWN, Image.Resampling.LANCZOS)
+    def draw(
+        _: np.ndarray, __: np.ndarray
+    ) -> Image.Image:  # the environment knows what an observation hides: the place
+        return Image.fromarray(np.asarray(env.render())).resize(SHOWN, Image.Resampling.LANCZOS)
 
-    return draw
+    return env, draw
 
 
 def mass_on_a_line(obs: np.ndarray, action: np.ndarray) -> Image.Image:
@@ -68,7 +67,7 @@ def mass_on_a_line(obs: np.ndarray, action: np.ndarray) -> Image.Image:
 
 def episode(task: Task, act: Action, out: Path) -> tuple[float, float]:
     """Saves the beginning of an episode as an animated WebP; the seconds shown, and the return of the whole episode."""
-    env, draw = task.make_env(), drawer(task)
+    env, draw = drawn(task)
     every = max(1, round(FRAME_SECONDS / task.dt))
     obs, _ = env.reset(seed=SEED)
     total, step, over, frames = 0.0, 0, False, []
@@ -79,7 +78,7 @@ def episode(task: Task, act: Action, out: Path) -> tuple[float, float]:
         obs, reward, terminated, truncated, _ = env.step(action)
         total, step, over = total + float(reward), step + 1, terminated or truncated
     duration = round(1000 * task.dt * every)
-    frames[0].save(out, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=50, method=6)
+    frames[0].save(out, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=40, method=6)
     return len(frames) * duration / 1000, total
 
 
@@ -100,16 +99,16 @@ def of_chance(name: str) -> dict[str, str]:
 
 
 def row(*cells: str | float) -> dict[str, str]:
-    return {name: f"{x:.6g}" if isinstance(x, float) else x for name, x in zip(COLUMNS, cells, strict=True)}
+    return {name: x if isinstance(x, str) else f"{x:.6g}" for name, x in zip(COLUMNS, cells, strict=True)}
 
 
 def main(words: list[str]) -> None:
     with TABLE.open(newline="") as file:
-        table = {line["task"]: line for line in csv.DictReader(file)}
+        table = {known["task"]: known for known in csv.DictReader(file)}
     for word in words:
-        drawn = of_chance(word) if word in task_names() else of_run(Path(word))
-        table[drawn["task"]] = drawn
-        print(drawn)
+        line = of_chance(word) if word in task_names() else of_run(Path(word))
+        table[line["task"]] = line
+        print(line)
     with TABLE.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

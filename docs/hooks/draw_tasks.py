@@ -11,7 +11,7 @@ import torch
 
 import diffmaac
 from diffmaac.tasks import task_names
-from draw_clips import drawer
+from draw_clips import drawn
 
 DOCS = Path(__file__).parent.parent
 SECONDS = 0.4
@@ -33,13 +33,13 @@ BALL = """
 def picture(name: str, out: Path) -> None:
     """A start state of a task after a little time of random actions."""
     task = diffmaac.get_task(name)
-    env, rng = task.make_env(), np.random.default_rng(0)
+    (env, draw), rng = drawn(task), np.random.default_rng(0)
     obs, _ = env.reset(seed=1)
     action = rng.uniform(-1, 1, task.action_size).astype(np.float32)
     for _ in range(int(SECONDS / task.dt)):
         obs, *_ = env.step(action)
         action = rng.uniform(-1, 1, task.action_size).astype(np.float32)
-    drawer(task)(obs, action).save(out, quality=80)
+    draw(obs, action).save(out, quality=80)
 
 
 def kink(out: Path) -> None:

@@ -85,6 +85,14 @@ def summary(text: str) -> str:
     return " ".join(re.sub(r"[*`$]", "", words).split())
 
 
+def on_config(config: Any, **_: Any) -> Any:
+    """Called by MkDocs first: canonical addresses, as soon as the project has one."""
+    address = project_urls()["Documentation"]
+    if "OWNER" not in address:
+        config["site_url"] = f"{address}/"
+    return config
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by MkDocs for each page."""
     try:
@@ -101,7 +109,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def on_pre_build(**_: Any) -> None:
-    """Called by MkDocs first."""
+    """Called by MkDocs before the pages."""
     site_reference.check_commands()
     page = (ROOT / "docs/reference/api.md").read_text()
     missing = [name for name in site_reference.public_names() if f"::: diffmaac.{name}\n" not in page]

@@ -146,7 +146,7 @@ def task_facts(name: str) -> str:
         facts.append(
             ("Solved", f"the score '{task.criterion.name}' of an episode is above {task.criterion.threshold:g}")
         )
-    return markdown(["", ""], [[f"**{key}**", text] for key, text in facts], 2)
+    return markdown(["property", "value"], [[f"**{key}**", text] for key, text in facts], 2)
 
 
 def _camel(name: str) -> str:

@@ -22,3 +22,6 @@ const all = () => boxes().forEach((box, i) => reach(box, i + 1))
 const content = document.querySelector(".md-content")
 if (content) new ResizeObserver(all).observe(content)
 addEventListener("load", all)
+
+// Material's search box is a dialog without a name.
+document.querySelector(".md-search")?.setAttribute("aria-label", "Search")
