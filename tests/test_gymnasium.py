@@ -142,6 +142,7 @@ BROKEN = {
     environments.WrongShape: "breaks Gymnasium's contract.*not within the observation space",
     environments.OldStep: "breaks Gymnasium's contract",
     environments.Failing: "breaks Gymnasium's contract.*KeyError: 'joint_7'",
+    environments.Mute: r"AssertionError at `assert action.shape == \(7,\)` \(environments.py, line \d+\)",
     dict: "makes a dict, which is no gymnasium.Env",
 }
 
@@ -281,6 +282,12 @@ def test_true_dynamics_need_a_known_state_and_a_given_reward():
         Task.from_gymnasium("Reacher-v5", reward=reward, terminated=False).check_true()
     with pytest.raises(TaskError, match="has no MuJoCo model"):
         foreign(reward=reward, terminated=terminated).check_true()
+
+
+@pytest.mark.parametrize("env", ["InvertedPendulum-v4", "Hopper-v4", "HalfCheetah-v5", "Swimmer-v5"])
+def test_the_model_of_gymnasiums_own_environments_is_their_motion(env: str):
+    """Old and new versions; `check_true` takes random steps with both."""
+    Task.from_gymnasium(env, reward=reward, terminated=False).check_true()
 
 
 def upright(obs_t, action_t, obs_tp1):

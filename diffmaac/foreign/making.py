@@ -5,9 +5,11 @@ import difflib
 import importlib
 import importlib.util
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -157,8 +159,12 @@ def check(name: str, env: gymnasium.Env[Any, Any]) -> None:
 
 
 def _said(error: Exception) -> str:
-    kind = "" if isinstance(error, AssertionError | gymnasium.error.Error) else f"{type(error).__name__}: "
-    return f"{kind}{one_line(error).rstrip('.')}."
+    """What an error says, with its type where that tells something; of one that says nothing, where it was raised."""
+    text, name = one_line(error).rstrip("."), type(error).__name__
+    if not text:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{name} at `{place.line}` ({Path(place.filename).name}, line {place.lineno})."
+    return f"{text}." if isinstance(error, AssertionError | gymnasium.error.Error) else f"{name}: {text}."
 
 
 @contextmanager

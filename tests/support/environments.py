@@ -94,6 +94,14 @@ class Failing(Drifting):
         raise KeyError("joint_7")
 
 
+class Mute(Drifting):
+    """An error that says nothing."""
+
+    def step(self, action: np.ndarray):
+        assert action.shape == (7,)
+        return super().step(action)
+
+
 def with_spaces(observation: Any = None, action: Any = None) -> type[Drifting]:
     """`Drifting` with another observation or action space."""
 
