@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from diffmaac.physics.host import host_devices as host_devices
     from diffmaac.physics.host import on_cpu as on_cpu
     from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
+    from diffmaac.physics.jax_physics import JaxPhysics as JaxPhysics
     from diffmaac.physics.signatures import ControlStep as ControlStep
     from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient
 
@@ -56,6 +57,7 @@ _HOMES = {
     "host_devices": "host",
     "on_cpu": "host",
     "ImplicitGradient": "implicit",
+    "JaxPhysics": "jax_physics",
     "ControlStep": "signatures",
     "UnrolledGradient": "unrolled",
 }
