@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffmaac.errors import DiffmaacError
+from diffmaac.errors import DiffmaacError, GradientError
 from diffmaac.physics import TangentSpace
 from diffmaac.physics.names import entry
 
@@ -19,10 +19,6 @@ STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
 """Of the differences, times the size of a number where that is above 1; the two neighbours that agree best count."""
 SHOWN = 5
 """Entries that a message names, at most."""
-
-
-class GradientError(DiffmaacError):
-    """A gradient that is not that of central differences."""
 
 
 @dataclasses.dataclass(frozen=True)
