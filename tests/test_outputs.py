@@ -26,7 +26,7 @@ ROD = """
 SCENE = """
 <mujoco><option timestep="0.004" integrator="{integrator}" cone="elliptic" tolerance="0"/><worldbody>
   <geom type="plane" size="5 5 .1"/>
-  <body name="hand" mocap="true" pos=".3 0 1"><geom size=".02" contype="0" conaffinity="0"/><site name="h"/></body>
+  <body name="hand" mocap="true" pos=".3 0 1"><site name="h"/></body>
   <body name="paddle" mocap="true" pos="1 0 .3"><geom type="box" size=".2 .2 .05"/></body>
   <body pos="0 0 1"><joint name="a" axis="0 1 0" damping=".1"/><camera name="eye" pos="0 0 .1"/>
     <geom type="capsule" fromto="0 0 0 .3 0 0" size=".03" mass="1"/>
