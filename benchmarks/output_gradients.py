@@ -79,14 +79,16 @@ def inputs_of(model: mujoco.MjModel, frame_skip: int, count: int) -> dict[str, T
 
 def errors(
     model: mujoco.MjModel, step: DifferentiablePhysics, inputs: dict[str, Tensor], moved: list[str]
-) -> np.ndarray:
-    """Of the derivative of a weighted sum of all that the step returns, a row each; without those on kinks."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the derivative of a weighted sum of all that the step returns, without those on kinks; and the size of the
+    gradient in every row."""
     tangent, rng = TangentSpace(model), np.random.default_rng(1)
     moves = {name: rng.normal(size=(len(x), model.nv) if name == "qpos" else x.shape) for name, x in inputs.items()}
 
     def read(given: dict[str, Tensor]) -> Tensor:
         weights = np.random.default_rng(2)
-        values = [x.flatten(1) for x in step(**given)]
+        parts: dict[str, Any] = {**given}
+        values = [x.flatten(1) for x in step(**parts)]
         return sum((x @ torch.from_numpy(weights.normal(size=x.shape[1])) for x in values), torch.zeros(()).double())
 
     def along(h: float) -> Tensor:
@@ -113,7 +115,7 @@ def errors(
     size = np.linalg.norm(gradient, axis=1)
     counts = (size > 0) & (apart[best, rows] <= KINK * size)
     ours = (gradient * direction).sum(1)
-    return (np.abs(ours - slopes[best + 1, rows])[counts] / size[counts]), size
+    return np.abs(ours - slopes[best + 1, rows])[counts] / size[counts], size
 
 
 def row(found: tuple[np.ndarray, np.ndarray], how: str) -> dict[str, Any]:
@@ -153,9 +155,9 @@ def resident(kind: str) -> float:
 
 def chained(step: DifferentiablePhysics, qpos: Tensor, qvel: Tensor, ctrl: Tensor) -> tuple[Tensor, ...]:
     """As `rollout`, by calls."""
-    states = [(qpos, qvel)]
+    states: list[tuple[Tensor, ...]] = [(qpos, qvel)]
     for controls in ctrl.unbind(1):
-        states.append(step(*states[-1], controls))
+        states.append(step(states[-1][0], states[-1][1], controls))
     return tuple(torch.stack(column, dim=1) for column in zip(*states[1:], strict=True))
 
 
@@ -173,7 +175,8 @@ def measured(
     before = resident("VmRSS")
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         values = roll(*start, ctrl)
-    gradients = torch.autograd.grad(sum(x.sin().sum() for x in values), [*start, ctrl])
+    total = torch.stack([x.sin().sum() for x in values]).sum()
+    gradients = torch.autograd.grad(total, [*start, ctrl])
     values = [x.detach() for x in values]
     return [*values, *gradients], sum(kept.values()) / 2**20, resident("VmHWM") - before
 

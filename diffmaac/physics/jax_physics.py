@@ -77,7 +77,7 @@ class JaxPhysics:
         read = OutputDifferentiation(self._space, self._outputs, self._inputs)
         self._read = _row_function(lambda *x: (read.value(*x),), read.pull_back, (self._outputs.size,))
         names = self._outputs.names or ("qpos", "qvel")
-        self._kind = collections.namedtuple("Outputs", names)
+        self._kind = collections.namedtuple("Outputs", names)  # pyright: ignore[reportUntypedNamedTuple]
 
     def _of_engine(
         self, model: mujoco.MjModel, frame_skip: int, gradient: EngineGradient | FiniteDifference
@@ -140,7 +140,7 @@ class JaxPhysics:
     def _named(self, after: Arrays, controls: Array, values: Array, with_act: bool) -> Arrays:
         if not self._outputs.names:
             return after if with_act else self._kind(*after[:2])
-        found = dict(zip(("qpos", "qvel", "act"), after, strict=True))
+        found: dict[str, Array] = dict(zip(("qpos", "qvel", "act"), after, strict=True))
         if self._outputs.read:
             (row,) = self._read(*after, controls, values)
             shapes = self._outputs.shapes
