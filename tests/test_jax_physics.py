@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import torch
 from support.engine import ASSORTMENT, load, random_states
 
 from diffmaac import DifferentiablePhysics, DiffmaacError
-from diffmaac.physics import FiniteDifference, JaxPhysics
+from diffmaac.physics import EngineGradient, FiniteDifference, JaxPhysics
 
 ROD = """
 <mujoco><option timestep="0.01"/><worldbody><body><joint name="j" axis="0 1 0"/>
@@ -35,12 +36,12 @@ def test_it_is_the_step_of_torch(gradient: str) -> None:
     mass = own.parameters["body_mass"].requires_grad_()
     qpos, qvel, act, ctrl, force = leaves = [torch.from_numpy(x).requires_grad_() for x in arrays]
     expected = own(qpos, qvel, ctrl, act, parameters={"body_mass": mass}, xfrc_applied=force)
-    theirs = torch.autograd.grad(sum(x.sin().sum() for x in expected), [*leaves, mass])
+    theirs = torch.autograd.grad(torch.cat([x.sin().flatten() for x in expected]).sum(), [*leaves, mass])
     with jax.enable_x64(True):
         step = JaxPhysics(
             model,
             2,
-            own.gradient,
+            EngineGradient() if gradient == "engine" else FiniteDifference(),
             parameters=("body_mass",),
             inputs=("xfrc_applied",),
             outputs=OUTPUTS,
@@ -93,11 +94,12 @@ def test_single_precision_and_plain_results() -> None:
 def test_what_cannot_be_used_is_refused() -> None:
     model = load(ROD, "Euler")
     one = jnp.ones(1)
-    for options, message in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"inputs": ("force",)}, "inputs has force; there are: qfrc_applied, xfrc_applied"),
         ({"outputs": ("tip",)}, "unknown output 'tip'"),
         ({"parameters": ("mass",)}, "unknown parameter 'mass'"),
-    ):
+    )
+    for options, message in refused:
         with pytest.raises(DiffmaacError, match=message):
             JaxPhysics(model, **options)
     step = JaxPhysics(model)

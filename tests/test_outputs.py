@@ -45,7 +45,7 @@ SMALL = 1e-4
 """Size of a derivative below which errors are relative to it: values of some 10 are differenced."""
 
 
-def scene(integrator: str = "Euler") -> tuple[mujoco.MjModel, dict[str, Tensor]]:
+def scene(integrator: str = "Euler") -> tuple[mujoco.MjModel, dict[str, Any]]:
     """A welded arm and a ball on a paddle, with all inputs, at three states of a motion under random forces."""
     model = mujoco.MjModel.from_xml_string(SCENE.format(integrator=integrator))
     data, rng, rows = mujoco.MjData(model), np.random.default_rng(0), []
@@ -62,7 +62,8 @@ def scene(integrator: str = "Euler") -> tuple[mujoco.MjModel, dict[str, Tensor]]
 def weighted(values: tuple[Tensor, ...]) -> Tensor:
     """A sum of all numbers with weights of their own."""
     generator = torch.Generator().manual_seed(1)
-    return sum((x * torch.randn(x.shape, generator=generator, dtype=x.dtype)).sum() for x in values)
+    parts = [(x * torch.randn(x.shape, generator=generator, dtype=x.dtype)).sum() for x in values]
+    return torch.stack(parts).sum()
 
 
 def directions(inputs: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
@@ -75,7 +76,7 @@ def directions(inputs: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
 
 
 def worst(
-    function: Callable[[dict[str, Tensor]], Tensor], inputs: dict[str, Tensor], together: bool = False
+    function: Callable[[dict[str, Any]], Tensor], inputs: dict[str, Any], together: bool = False
 ) -> dict[str, float]:
     """Errors of the derivatives along a direction of each input, relative, of the best of some differences; or of that
     of all inputs `together`."""
@@ -88,8 +89,8 @@ def worst(
 
 
 def _error(
-    function: Callable[[dict[str, Tensor]], Tensor],
-    inputs: dict[str, Tensor],
+    function: Callable[[dict[str, Any]], Tensor],
+    inputs: dict[str, Any],
     moves: dict[str, Tensor],
     parts: dict[str, Tensor],
     names: list[str],
@@ -193,7 +194,7 @@ def rolled(name: str, gradient: str = "engine", outputs: tuple[str, ...] = ()) -
     return DifferentiablePhysics(model, 2, gradient, parameters=("body_mass",), outputs=outputs), inputs
 
 
-def chained(step: DifferentiablePhysics, inputs: dict[str, Tensor], **more: object) -> tuple[Tensor, ...]:
+def chained(step: DifferentiablePhysics, inputs: dict[str, Any], **more: Any) -> tuple[Tensor, ...]:
     """As `rollout`, by calls."""
     start = {key: x for key, x in inputs.items() if key in ("qpos", "qvel", "act")}
     later = {key: x for key, x in inputs.items() if key not in start}
@@ -209,9 +210,9 @@ def chained(step: DifferentiablePhysics, inputs: dict[str, Tensor], **more: obje
 @pytest.mark.parametrize("name", ["half_cheetah", "scene"])
 def test_a_rollout_is_its_chained_steps(name: str, gradient: str, parametric: bool) -> None:
     step, inputs = rolled(name, gradient)
-    leaves = {key: x.clone().requires_grad_() for key, x in inputs.items()}
+    leaves: dict[str, Any] = {key: x.clone().requires_grad_() for key, x in inputs.items()}
     mass = step.parameters["body_mass"].requires_grad_()
-    more = {"parameters": {"body_mass": mass}} if parametric else {}
+    more: dict[str, Any] = {"parameters": {"body_mass": mass}} if parametric else {}
     sources = [*leaves.values(), *([mass] if parametric else [])]
     together, apart = step.rollout(**leaves, **more), chained(step, leaves, **more)
     for one, other in zip(together, apart, strict=True):
@@ -223,7 +224,7 @@ def test_a_rollout_is_its_chained_steps(name: str, gradient: str, parametric: bo
 def test_outputs_along_a_rollout() -> None:
     names = ("qpos", "qvel", "act", "site_xpos", "cfrc_ext", "sensordata")
     step, inputs = rolled("scene", outputs=names)
-    leaves = {key: x.clone().requires_grad_() for key, x in inputs.items()}
+    leaves: dict[str, Any] = {key: x.clone().requires_grad_() for key, x in inputs.items()}
     together, apart = step.rollout(**leaves), chained(step, leaves)
     assert together._fields == names and together.site_xpos.shape == (3, 6, 2, 3)
     for one, other in zip(together, apart, strict=True):
@@ -270,7 +271,7 @@ def test_single_precision_follows() -> None:
     step, inputs = rolled("scene", outputs=("site_xpos", "sensordata"))
     results = []
     for dtype in (torch.float64, torch.float32):
-        leaves = {key: x.to(dtype).requires_grad_() for key, x in inputs.items()}
+        leaves: dict[str, Any] = {key: x.to(dtype).requires_grad_() for key, x in inputs.items()}
         after = step.rollout(**leaves)
         assert after.site_xpos.dtype == dtype
         results.append(torch.autograd.grad(after.site_xpos.sum(), list(leaves.values())))

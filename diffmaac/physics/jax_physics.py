@@ -3,7 +3,7 @@
 import collections
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,19 @@ from diffmaac.physics.user_inputs import USER_INPUTS, UserInputs
 Arrays: TypeAlias = tuple[Array, ...]
 OnRows: TypeAlias = Callable[..., Sequence[np.ndarray]]
 _ENGINE = EngineGradient()
+
+
+if TYPE_CHECKING:
+
+    class JaxOutputs(tuple[Array, ...]):
+        """What a step returns: a tuple, whose parts have names."""
+
+        _fields: tuple[str, ...]
+
+        def __getattr__(self, name: str) -> Array: ...
+
+else:
+    JaxOutputs: TypeAlias = tuple[Array, ...]
 
 
 class JaxPhysics:
@@ -109,7 +122,7 @@ class JaxPhysics:
         *,
         parameters: Mapping[str, Array] | None = None,
         **inputs: Array,
-    ) -> Arrays:
+    ) -> JaxOutputs:
         """(nq,), (nv,), (nu,) -> what `outputs` names, at the state after the step."""
         states, values = self._start(qpos, qvel, act), self._parameters(parameters or {}, qpos)
         return self._after(states, self._controls({"ctrl": ctrl, **inputs}, qpos), values, act is not None)
@@ -123,29 +136,29 @@ class JaxPhysics:
         *,
         parameters: Mapping[str, Array] | None = None,
         **inputs: Array,
-    ) -> Arrays:
+    ) -> JaxOutputs:
         """(nq,), (nv,), (T, nu) -> what a call returns, after each of T steps. Inputs have the time in front."""
         values, with_act = self._parameters(parameters or {}, qpos), act is not None
 
-        def forward(states: Arrays, given: dict[str, Array]) -> tuple[Arrays, Arrays]:
+        def forward(states: Arrays, given: dict[str, Array]) -> tuple[Arrays, JaxOutputs]:
             controls = self._controls(given, qpos)
             after = self._step(*states, controls, values)
             return after, self._named(after, controls, values, with_act)
 
         return scan(forward, self._start(qpos, qvel, act), {"ctrl": ctrl, **inputs})[1]
 
-    def _after(self, states: Arrays, controls: Array, values: Array, with_act: bool) -> Arrays:
+    def _after(self, states: Arrays, controls: Array, values: Array, with_act: bool) -> JaxOutputs:
         return self._named(self._step(*states, controls, values), controls, values, with_act)
 
-    def _named(self, after: Arrays, controls: Array, values: Array, with_act: bool) -> Arrays:
+    def _named(self, after: Arrays, controls: Array, values: Array, with_act: bool) -> JaxOutputs:
         if not self._outputs.names:
-            return after if with_act else self._kind(*after[:2])
+            return cast("JaxOutputs", after if with_act else self._kind(*after[:2]))
         found: dict[str, Array] = dict(zip(("qpos", "qvel", "act"), after, strict=True))
         if self._outputs.read:
             (row,) = self._read(*after, controls, values)
             shapes = self._outputs.shapes
             found |= {name: row[own].reshape(shapes[name]) for name, own in self._outputs.slices.items()}
-        return self._kind(*(found[name] for name in self._outputs.names))
+        return cast("JaxOutputs", self._kind(*(found[name] for name in self._outputs.names)))
 
     def _start(self, qpos: Array, qvel: Array, act: Array | None) -> Arrays:
         act = jnp.zeros((0,), qpos.dtype) if act is None else act
