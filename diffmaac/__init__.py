@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from diffmaac.analysis.gradient_error import gradient_error as gradient_error
     from diffmaac.analysis.model_error import model_error as model_error
     from diffmaac.analysis.report import report as report
+    from diffmaac.closeness import Closeness as Closeness
+    from diffmaac.closeness import ensure_close as ensure_close
     from diffmaac.differentiable import DifferentiablePhysics as DifferentiablePhysics
     from diffmaac.errors import CheckpointError as CheckpointError
     from diffmaac.errors import DiffmaacError as DiffmaacError
     from diffmaac.errors import DivergenceError as DivergenceError
+    from diffmaac.errors import GradientError as GradientError
     from diffmaac.errors import SettingError as SettingError
     from diffmaac.errors import StorageError as StorageError
     from diffmaac.errors import TaskError as TaskError
@@ -58,8 +61,17 @@ _HOMES = {
     "analysis.gradient_error": ["gradient_error"],
     "analysis.model_error": ["model_error"],
     "analysis.report": ["report"],
+    "closeness": ["Closeness", "ensure_close"],
     "differentiable": ["DifferentiablePhysics"],
-    "errors": ["CheckpointError", "DiffmaacError", "DivergenceError", "SettingError", "StorageError", "TaskError"],
+    "errors": [
+        "CheckpointError",
+        "DiffmaacError",
+        "DivergenceError",
+        "GradientError",
+        "SettingError",
+        "StorageError",
+        "TaskError",
+    ],
     "experiments.comparison": ["plot"],
     "experiments.listing": ["list_runs"],
     "experiments.reproduce": ["reproduce"],

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import mujoco
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd, physics
-from diffmaac.engine_outputs import NamedOutputs
+from diffmaac.engine_outputs import NamedOutputs, Outputs
 from diffmaac.engine_step import INPUTS, HasPullBack, check_gradients, check_inputs, check_outputs
 from diffmaac.gradient_choice import choose
 from diffmaac.host_steps import HostSteps, with_parameters
@@ -136,7 +136,7 @@ class DifferentiablePhysics:
         xfrc_applied: Tensor | np.ndarray | None = None,
         mocap_pos: Tensor | np.ndarray | None = None,
         mocap_quat: Tensor | np.ndarray | None = None,
-    ) -> tuple[Tensor, ...]:
+    ) -> Outputs:
         """(B, nq), (B, nv), (B, nu) -> (qpos, qvel) after the step; (qpos, qvel, act) where `act` (B, na) was given.
         With `outputs` a named tuple of these.
 
@@ -166,7 +166,7 @@ class DifferentiablePhysics:
         xfrc_applied: Tensor | np.ndarray | None = None,
         mocap_pos: Tensor | np.ndarray | None = None,
         mocap_quat: Tensor | np.ndarray | None = None,
-    ) -> tuple[Tensor, ...]:
+    ) -> Outputs:
         """As many steps as `ctrl` (B, T, nu) has, from (B, nq) and (B, nv): what a call returns, after each of them.
 
         The states are (B, T, nq), (B, T, nv), and any outputs (B, T, ...). The values are those of chained calls, and
@@ -184,7 +184,7 @@ class DifferentiablePhysics:
         parameters: Mapping[str, Tensor | np.ndarray],
         extra: Mapping[str, Tensor | np.ndarray],
         *given: Tensor | np.ndarray | None,
-    ) -> tuple[Tensor, ...]:
+    ) -> Outputs:
         """A step, or as many as the controls have behind the batch where it is `rolled`."""
         named = dict(zip(INPUTS, given, strict=False))
         with_act = named["act"] is not None
@@ -198,7 +198,7 @@ class DifferentiablePhysics:
         states = tuple(inputs[name] for name in INPUTS[:3])
         after = self._steps(user, values, states, controls) if rolled else self._step(user, values, states, controls)
         if self._named is None:
-            return after if with_act else after[:2]
+            return cast("Outputs", after if with_act else after[:2])
         rows = self._read(user, values, after, controls) if self._reads else None
         return self._named(dict(zip(INPUTS, after, strict=False)), rows)
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +11,18 @@ from diffmaac import autograd
 from diffmaac.engine_step import arrays, not_finite, parts_of, tensors
 from diffmaac.errors import DivergenceError
 from diffmaac.physics import OutputDifferentiation, OutputSpace, ParameterSpace, UserInputs
+
+if TYPE_CHECKING:
+
+    class Outputs(tuple[Tensor, ...]):
+        """What a step returns: a tuple, whose parts have names where there are `outputs`."""
+
+        _fields: tuple[str, ...]
+
+        def __getattr__(self, name: str) -> Tensor: ...
+
+else:
+    Outputs: TypeAlias = tuple[Tensor, ...]
 
 
 class EngineOutputs(autograd.AbstractRowFunction):
@@ -50,9 +63,9 @@ class NamedOutputs:
         self._space = space
         self._kind = collections.namedtuple("Outputs", space.names)
 
-    def __call__(self, state: Mapping[str, Tensor], rows: Tensor | None) -> tuple[Tensor, ...]:
+    def __call__(self, state: Mapping[str, Tensor], rows: Tensor | None) -> Outputs:
         """From the state (*batch, width) and rows (*batch, size), None where there are none."""
-        return self._kind(*(self._field(name, state, rows) for name in self._space.names))
+        return cast("Outputs", self._kind(*(self._field(name, state, rows) for name in self._space.names)))
 
     def _field(self, name: str, state: Mapping[str, Tensor], rows: Tensor | None) -> Tensor:
         if rows is None or name in state:

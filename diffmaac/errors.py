@@ -33,6 +33,10 @@ class DivergenceError(DiffmaacError):
     """Physics that blew up, or a loss or gradient that is no longer finite."""
 
 
+class GradientError(DiffmaacError):
+    """A gradient that is not that of central differences."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """The message for a name that does not exist: the nearest one, and all there are."""
     names = sorted(known)

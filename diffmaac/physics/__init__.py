@@ -1,6 +1,7 @@
 """One control step of a MuJoCo model, and how it is differentiated: in the C engine, or in JAX.
 
-What needs JAX is imported when it is first used; the gradients of the C engine do without it.
+Public are the names of `__all__`: `JaxPhysics` is the step as a function of JAX, and nothing here needs torch. The rest
+serves the library. What needs JAX is imported when it is first used; the gradients of the C engine do without it.
 """
 
 import importlib
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     from diffmaac.physics.host import host_devices as host_devices
     from diffmaac.physics.host import on_cpu as on_cpu
     from diffmaac.physics.implicit import ImplicitGradient as ImplicitGradient
+    from diffmaac.physics.jax_physics import JaxPhysics as JaxPhysics
     from diffmaac.physics.signatures import ControlStep as ControlStep
     from diffmaac.physics.unrolled import UnrolledGradient as UnrolledGradient
+
+__all__ = ["EngineGradient", "FiniteDifference", "JaxPhysics", "UnsupportedModel"]
 
 # torch shares the GPU: JAX is to take memory as it needs it. By default it takes three quarters when it starts.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -56,6 +60,7 @@ _HOMES = {
     "host_devices": "host",
     "on_cpu": "host",
     "ImplicitGradient": "implicit",
+    "JaxPhysics": "jax_physics",
     "ControlStep": "signatures",
     "UnrolledGradient": "unrolled",
 }

@@ -15,7 +15,9 @@ Jacobian: TypeAlias = Callable[[mujoco.MjModel, mujoco.MjData, np.ndarray | None
 def _subtree(
     model: mujoco.MjModel, data: mujoco.MjData, jacp: np.ndarray | None, jacr: np.ndarray | None, body: int
 ) -> None:
-    if jacp is not None:
+    if model.body_subtreemass[body] < mujoco.mjMINVAL:  # then the centre is the body's own, and MuJoCo divides by zero
+        mujoco.mj_jacBodyCom(model, data, jacp, jacr, body)
+    elif jacp is not None:
         mujoco.mj_jacSubtreeCom(model, data, jacp, body)
 
 

@@ -18,8 +18,8 @@ _MOMENTA = {"subtree_linvel", "subtree_angmom"}
 
 
 EXACT = 1e-30
-"""Tolerance of the constraint solver. It is one of the cost, of which a part of 1e-14 is one of 1e-7 in a force: too much
-where forces are differenced. Above 0, so that it stops where nothing improves."""
+"""Tolerance of the constraint solver. It is one of the cost, of which a part of 1e-14 is one of 1e-7 in a force: too
+much where forces are differenced. Above 0, so that it stops where nothing improves."""
 
 
 class OutputSpace:

@@ -13,6 +13,8 @@ from jax.ad_checkpoint import checkpoint_name
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Residuals = TypeVar("Residuals")
+Inputs = TypeVar("Inputs")
+Each = TypeVar("Each")
 
 
 def config(name: str) -> Any:
@@ -46,6 +48,12 @@ def jvp(function: Callable[[Array], Array], at: Array, along: Array) -> tuple[Ar
 def repeat(count: int, body: Callable[[Array, Result], Result], start: Result) -> Result:
     """`jax.lax.fori_loop` from 0."""
     return jax.lax.fori_loop(0, count, body, start)
+
+
+def scan(step: Callable[[Result, Inputs], tuple[Result, Each]], start: Result, inputs: Inputs) -> tuple[Result, Each]:
+    """`jax.lax.scan`: the last state, and what each step returns, stacked."""
+    last, each = jax.lax.scan(step, start, inputs)
+    return last, each
 
 
 def linear_solve(matrix: Array, rhs: Array, solve: Callable[[Array, Array], Array], symmetric: bool) -> Array:
