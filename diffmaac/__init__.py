@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from diffmaac.analysis.gradient_error import gradient_error as gradient_error
     from diffmaac.analysis.model_error import model_error as model_error
     from diffmaac.analysis.report import report as report
-    from diffmaac.closeness import Closeness as Closeness
-    from diffmaac.closeness import ensure_close as ensure_close
+    from diffmaac.differentiable import Closeness as Closeness
     from diffmaac.differentiable import DifferentiablePhysics as DifferentiablePhysics
+    from diffmaac.differentiable import ensure_close as ensure_close
     from diffmaac.errors import CheckpointError as CheckpointError
     from diffmaac.errors import DiffmaacError as DiffmaacError
     from diffmaac.errors import DivergenceError as DivergenceError
@@ -61,8 +61,7 @@ _HOMES = {
     "analysis.gradient_error": ["gradient_error"],
     "analysis.model_error": ["model_error"],
     "analysis.report": ["report"],
-    "closeness": ["Closeness", "ensure_close"],
-    "differentiable": ["DifferentiablePhysics"],
+    "differentiable": ["Closeness", "DifferentiablePhysics", "ensure_close"],
     "errors": [
         "CheckpointError",
         "DiffmaacError",

@@ -16,7 +16,7 @@ from support.engine import ASSORTMENT, PENDULUM, load, random_states
 from torch import Tensor, nn
 
 from diffmaac import DifferentiablePhysics
-from diffmaac.differentiable import _tensor, compiled_model
+from diffmaac.differentiable.step import _tensor, compiled_model
 from diffmaac.physics import FiniteDifference
 
 TEXT = PENDULUM.format(integrator="Euler")

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd, physics
-from diffmaac.engine_outputs import NamedOutputs, Outputs
-from diffmaac.engine_step import INPUTS, HasPullBack, check_gradients, check_inputs, check_outputs
-from diffmaac.gradient_choice import choose
-from diffmaac.host_steps import HostSteps, with_parameters
-from diffmaac.named_inputs import NamedInputs, taken
-from diffmaac.parametric import NamedParameters
+from diffmaac.differentiable.engine_outputs import NamedOutputs, Outputs
+from diffmaac.differentiable.engine_step import INPUTS, HasPullBack, check_gradients, check_inputs, check_outputs
+from diffmaac.differentiable.gradient_choice import choose
+from diffmaac.differentiable.host_steps import HostSteps, with_parameters
+from diffmaac.differentiable.named_inputs import NamedInputs, taken
+from diffmaac.differentiable.named_parameters import NamedParameters
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd
-from diffmaac.engine_step import arrays, not_finite, parts_of, tensors
+from diffmaac.differentiable.engine_step import arrays, not_finite, parts_of, tensors
 from diffmaac.errors import DivergenceError
 from diffmaac.physics import OutputDifferentiation, OutputSpace, ParameterSpace, UserInputs
 

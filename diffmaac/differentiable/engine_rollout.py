@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd
-from diffmaac.engine_step import STATES, EngineStep
+from diffmaac.differentiable.engine_step import STATES, EngineStep
 from diffmaac.errors import DivergenceError
 
 

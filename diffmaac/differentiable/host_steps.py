@@ -7,9 +7,9 @@ import mujoco
 from torch import Tensor
 
 from diffmaac import autograd, physics
-from diffmaac.engine_outputs import EngineOutputs
-from diffmaac.engine_rollout import EngineRollout
-from diffmaac.engine_step import EngineStep, HasPullBack
+from diffmaac.differentiable.engine_outputs import EngineOutputs
+from diffmaac.differentiable.engine_rollout import EngineRollout
+from diffmaac.differentiable.engine_step import EngineStep, HasPullBack
 from diffmaac.errors import DiffmaacError
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 
