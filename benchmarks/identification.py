@@ -1,15 +1,17 @@
-"""The time of an identification beside SciPy's `least_squares` with differences, as parameters grow.
+"""Error and time of an identification beside SciPy's `least_squares` with differences, as parameters grow.
 
     python benchmarks/identification.py [parameters=3,12,24,48]
 
 A chain of eight hinges swings for 2 s under sines (noise of 1 mrad in positions, 10 mrad/s in velocities). Both seek
 the same parameters and first states of the same windows, from the same start; SciPy knows the noise, takes differences
-of residuals that the C engine computes in one call each, and knows which residuals belong to which window. Writes
-identification.csv and identification.png, a row a number of parameters.
+of residuals that the C engine computes in one call each, and knows which residuals belong to which window. Times are
+those of the processor, on one thread, so that a busy machine does not count. Writes identification.csv and
+identification.png, a row a number of parameters, and keeps the rows of other numbers.
 """
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,6 +21,7 @@ from scipy.optimize import least_squares
 from scipy.sparse import lil_matrix
 
 import diffmaac
+from diffmaac.files import read_table, write_table
 from diffmaac.identification.fit import Point, WindowFit
 from diffmaac.identification.selection import select
 from diffmaac.identification.trajectory import windows
@@ -38,7 +41,7 @@ FIELDS = ("dof_damping", "dof_armature", "jnt_stiffness", "body_mass", "body_ine
 class IdentificationSettings:
     """How many parameters are sought."""
 
-    parameters: list[int] = setting([3, 12, 24, 48], "numbers of parameters")
+    parameters: list[int] = setting([3, 12, 24, 48], "numbers of parameters", 1, 72)
     out: str = setting(script.RESULTS, "directory of identification.csv")
 
 
@@ -112,28 +115,42 @@ def measure(count: int) -> dict[str, Any]:
     values[selection.entries] *= START
     model = selection.space.model_with(values)
     motion, row = record(truth), {"parameters": count}
-    start = time.perf_counter()
+    start = time.process_time()
     found = diffmaac.identify(model, motion, wanted, window=WINDOW, progress=False).value
-    row |= {"s": f"{time.perf_counter() - start:.2f}", "steps": found.iterations}
-    start = time.perf_counter()
+    row |= {"s": f"{time.process_time() - start:.2f}", "steps": found.iterations}
+    start = time.process_time()
     others, jacobians = by_scipy(model, motion, wanted)
-    row |= {"scipy_s": f"{time.perf_counter() - start:.2f}", "scipy_steps": jacobians}
+    row |= {"scipy_s": f"{time.process_time() - start:.2f}", "scipy_steps": jacobians}
+    right = selection.space.values[selection.entries]
+    for name, numbers in (("error", found.values), ("scipy_error", others)):
+        row[name] = f"{np.median(np.abs(numbers / right - 1)):.2g}"
     apart = np.abs(others - found.values) / found.standard_errors
     return row | {"apart_in_standard_errors": f"{np.median(apart):.2g}"}
 
 
 def main(settings: IdentificationSettings) -> None:
-    file, rows = script.output(settings.out, "identification.csv"), []
+    file = script.output(settings.out, "identification.csv")
     for count in settings.parameters:
-        rows.append(measure(count))
-        script.show(rows[-1])
-        script.write(file, rows, script.provenance("mujoco", "scipy"))
-    figure, axis = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for column, label in (("s", "diffmaac.identify"), ("scipy_s", "SciPy's least_squares, differences")):
-        axis.plot(settings.parameters, [float(row[column]) for row in rows], "o-", label=label)
-    axis.set(xlabel="parameters", ylabel="seconds", ylim=(0, None))
-    axis.legend(frameon=False)
+        row = measure(count)
+        script.show(row)
+        others = [o for o in (read_table(file) if file.is_file() else []) if int(o["parameters"]) != count]
+        made_with = script.provenance("mujoco", "scipy")
+        write_table(file, sorted([*others, {**row, **made_with}], key=lambda r: int(r["parameters"])))
+        draw(file)
+
+
+def draw(file: Path) -> None:
+    """Time and error over the number of parameters, of all rows."""
+    rows = read_table(file)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+    for axis, column, label in ((axes[0], "s", "seconds of one core"), (axes[1], "error", "median relative error")):
+        for prefix, who in (("", "diffmaac.identify"), ("scipy_", "SciPy's least_squares, differences")):
+            points = [(int(row["parameters"]), float(row[prefix + column])) for row in rows]
+            axis.plot(*zip(*points, strict=True), "o-" if not prefix else "x--", label=who)
+        axis.set(xlabel="parameters", ylabel=label, ylim=(0, None))
+    axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(file.with_suffix(".png"), dpi=150)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -84,17 +84,18 @@ def test_a_leg_is_found_to_one_percent_from_two_seconds_with_noise() -> None:
     np.testing.assert_allclose(found.values, [1.15, 0.1, 0.1, 0.15, 0.15], rtol=0.01)
 
 
-def found_box(seed: int, solimp: float, **more: int) -> diffmaac.Result[diffmaac.Identification]:
+def found_box(seed: int, solimp: float, iterations: int = 100) -> diffmaac.Result[diffmaac.Identification]:
     """Of a box that slides, or, where contacts begin with a jump of the force, hops under the same force."""
     motion = record(BOX.format(m=2, f=0.5, b=6, solimp=solimp), 300, 1e-3, seed)
     start = BOX.format(m=1.5, f=0.7, b=4, solimp=solimp)
-    return diffmaac.identify(start, motion, ["body_mass[box]", "geom_friction[box, 0]", "dof_damping[x]"], **more)
+    sought = ["body_mass[box]", "geom_friction[box, 0]", "dof_damping[x]"]
+    return diffmaac.identify(start, motion, sought, window=60, iterations=iterations)
 
 
 def test_standard_errors_hold_where_a_contact_slides() -> None:
     deviations = []
     for seed in range(3):
-        result = found_box(seed, 0.0, window=60)
+        result = found_box(seed, 0.0)
         deviations.append((result.value.values - [2, 0.5, 6]) / result.value.standard_errors)
         np.testing.assert_allclose(result.value.noise, [1e-3, 1e-3, 1e-2, 1e-2], rtol=0.2)
         assert not any("no noise" in note for note in result.notes)
@@ -103,7 +104,7 @@ def test_standard_errors_hold_where_a_contact_slides() -> None:
 
 def test_residuals_that_are_no_noise_are_told() -> None:
     """Steps from the jump of the force at a touch lead to poor places; a noise of 10 mm/s is then found as more."""
-    result = found_box(0, 0.9, window=60, iterations=12)
+    result = found_box(0, 0.9, iterations=12)
     assert any("are no noise" in note and "promise too much" in note for note in result.notes)
     assert result.value.noise.max() > 0.02
 

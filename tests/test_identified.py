@@ -137,6 +137,8 @@ class TestFile:
             Identification.load(tmp_path / "found.json", mujoco.MjModel.from_xml_string(SLIDE.format(1, 1)))
         with pytest.raises(DiffmaacError, match="cannot be read: No such file"):
             Identification.load(tmp_path / "no.json", mujoco.MjModel.from_xml_string(SLIDE.format(1, 1)))
+        with pytest.raises(DiffmaacError, match="is no file"):
+            Identification.load(tmp_path, mujoco.MjModel.from_xml_string(SLIDE.format(1, 1)))
 
 
 class TestEnsemble:

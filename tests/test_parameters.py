@@ -143,6 +143,31 @@ def touching(model: mujoco.MjModel, count: int) -> tuple[np.ndarray, np.ndarray,
 
 
 @pytest.mark.parametrize("gradient", ["engine", "finite_difference"])
+def test_gravity_is_compensated_at_its_full_rate(gradient: str) -> None:
+    """Of a body that falls freely dv = h g dc. Where no body has a positive c, MuJoCo leaves negative ones out, so that
+    a central difference at zero is half of it."""
+    text = (
+        """<mujoco><worldbody><body><joint type="slide" axis="0 0 1"/><geom size=".1"/></body></worldbody></mujoco>"""
+    )
+    step = DifferentiablePhysics(text, gradient=gradient, parameters=("body_gravcomp",))
+    share = step.parameters["body_gravcomp"].requires_grad_()
+    state = torch.zeros(1, 1, dtype=torch.float64)
+    _, qvel = step(state, state, state[:, :0], parameters={"body_gravcomp": share})
+    slope = torch.autograd.grad(qvel.sum(), share)[0]
+    assert slope.tolist() == pytest.approx([0.0, 0.002 * 9.81], rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["geom_solref", "actuator_cranklength"])
+def test_the_referee_and_short_steps_are_clear_of_kinks_and_rounding(name: str) -> None:
+    """half_cheetah's time constants lie where MuJoCo clamps them; a crank's length has no effect without a crank."""
+    model = mujoco.MjModel.from_xml_path(str(ASSETS / "half_cheetah.xml"))
+    states = contact_states(model, 5, 8)
+    check = check_parameter(model, name, 5, states, cotangents_of(states)[:3])
+    assert check.smooth.any() and np.median(check.counted) < 1e-6
+    assert name == "geom_solref" or not check.errors.any()
+
+
+@pytest.mark.parametrize("gradient", ["engine", "finite_difference"])
 def test_rows_may_have_values_of_their_own(gradient: str) -> None:
     model = load(ASSORTMENT, "Euler")
     qpos, qvel, act, ctrl = (torch.from_numpy(x) for x in random_states(model, 5))

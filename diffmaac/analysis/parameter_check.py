@@ -25,6 +25,8 @@ KINK = 1e-6
 """Disagreement of the two best differences, relative to the gradient, above which the state counts as on a kink."""
 NOTHING = 1e-5
 """Size of a gradient that is none: rounding."""
+ROUNDING = 1e-13
+"""Change of a state by the longest step of the ladder that is rounding: the number has no effect."""
 SMALL = 1e-3
 """Size of a gradient, relative to the median of all states, below which errors are relative to that."""
 
@@ -70,7 +72,9 @@ def _referee(
     columns = [
         np.stack([_difference(engine, space, states, i, sizes[i] * h) for h in LADDER]) for i in range(space.size)
     ]
-    slopes = np.einsum("elnw,nw->lne", np.stack(columns), cotangent)
+    differences = np.stack(columns)
+    differences[np.abs(differences[:, 0]).max((1, 2)) * sizes * LADDER[0] < ROUNDING] = 0.0
+    slopes = np.einsum("elnw,nw->lne", differences, cotangent)
     apart = np.abs(np.diff(slopes, axis=0))
     best = apart.argmin(0)[None]
     return np.take_along_axis(slopes, best + 1, 0)[0], np.take_along_axis(apart, best, 0)[0]

@@ -65,10 +65,14 @@ def read(file: Path) -> Record:
 
 def _content(file: Path) -> dict[str, Any]:
     try:
+        if file.exists() and not file.is_file():
+            raise DiffmaacError(f"the identification '{file}' is no file. Give one that save wrote.")
         text = file.read_text(encoding="utf-8") if file.stat().st_size <= MOST_BYTES else ""
         content = json.loads(text)
     except OSError as error:
         raise DiffmaacError(f"the identification '{file}' cannot be read: {error.strerror}.") from error
+    except DiffmaacError:
+        raise
     except (ValueError, RecursionError) as error:
         raise DiffmaacError(f"'{file}' is no identification: it is no JSON. Write one with save.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -17,7 +17,7 @@ Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 MOST_MODELS = 64
 """Copies of the model that step together, at most."""
 
-LONGER = 100.0
+LONGER = 10.0
 """By how much a step grows where it changes a state by less than `Step.least`; two of them are extrapolated then."""
 NOTHING = 1e-13
 """Change of a state by the longest step that is rounding: the number has no effect."""

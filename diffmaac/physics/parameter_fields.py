@@ -14,6 +14,8 @@ class Field(NamedTuple):
     low: float = -np.inf
     step: float = 0.0
     """Of differences [m, rad]; 0: relative to the value, since forces are nearly linear in it."""
+    relative: float = 0.0
+    """Of differences, in place of `RELATIVE_STEP`; 0: that one."""
     unit: bool = False
     """Rows are directions or quaternions: only their direction counts, and it is scaled to length one."""
 
@@ -23,9 +25,15 @@ LENGTH_STEP = 1e-7
 ANY, NOT_NEGATIVE = Field(), Field(low=0.0)
 INERTIAL_STEP = 1e-5
 """Up to a distance of 1e-6 `mj_setConst` takes the frames of a body and its inertia for one."""
+GRAVITY_SHARE = Field(low=0.0, step=1e-5)
+"""Of the weight. MuJoCo leaves negative ones out where no body has a positive one."""
+REFERENCE = Field(relative=1e-6)
+"""MuJoCo clamps time constants of `solref` at two time steps, where that of many models lies: the derivative is the
+mean of both sides there, and the error of a difference falls with its step, not with the square."""
 PLACE, SIZE, UNIT = Field(step=LENGTH_STEP), Field(low=0.0, step=LENGTH_STEP), Field(step=LENGTH_STEP, unit=True)
 _DOMAINS: tuple[tuple[Field, str], ...] = (
     (NOT_NEGATIVE, "body_mass body_inertia jnt_stiffness dof_armature dof_damping dof_frictionloss geom_friction"),
+    (GRAVITY_SHARE, "body_gravcomp"),
     (NOT_NEGATIVE, "geom_solmix pair_friction tendon_stiffness tendon_damping tendon_armature tendon_frictionloss"),
     (NOT_NEGATIVE, "actuator_damping actuator_armature opt.density opt.viscosity opt.impratio"),
     (SIZE, "geom_size actuator_cranklength"),
@@ -34,13 +42,12 @@ _DOMAINS: tuple[tuple[Field, str], ...] = (
     (PLACE, "body_pos geom_pos site_pos jnt_pos qpos_spring jnt_range jnt_margin geom_margin geom_gap"),
     (PLACE, "pair_margin pair_gap eq_data tendon_lengthspring tendon_range tendon_margin"),
     (UNIT, "body_quat geom_quat site_quat jnt_axis"),
-    (
-        ANY,
-        "body_gravcomp jnt_stiffnesspoly dof_dampingpoly jnt_actfrcrange jnt_solref jnt_solimp dof_solref dof_solimp",
-    ),
-    (ANY, "geom_solref geom_solimp pair_solref pair_solreffriction pair_solimp eq_solref eq_solimp"),
-    (ANY, "tendon_stiffnesspoly tendon_dampingpoly tendon_actfrcrange tendon_solref_lim tendon_solimp_lim"),
-    (ANY, "tendon_solref_fri tendon_solimp_fri actuator_gainprm actuator_biasprm actuator_dynprm actuator_gear"),
+    (REFERENCE, "jnt_solref dof_solref geom_solref pair_solref pair_solreffriction eq_solref"),
+    (REFERENCE, "tendon_solref_lim tendon_solref_fri"),
+    (ANY, "jnt_stiffnesspoly dof_dampingpoly jnt_actfrcrange jnt_solimp dof_solimp"),
+    (ANY, "geom_solimp pair_solimp eq_solimp"),
+    (ANY, "tendon_stiffnesspoly tendon_dampingpoly tendon_actfrcrange tendon_solimp_lim"),
+    (ANY, "tendon_solimp_fri actuator_gainprm actuator_biasprm actuator_dynprm actuator_gear"),
     (ANY, "actuator_ctrlrange actuator_forcerange actuator_actrange actuator_dampingpoly opt.gravity opt.wind"),
 )
 FIELDS = {name: field for field, names in _DOMAINS for name in names.split()}

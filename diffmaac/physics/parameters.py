@@ -73,10 +73,11 @@ class ParameterSpace:
         """How far each number is moved for a difference."""
         out = Steps(*np.zeros((3, self.size)))
         for name, own in self.slices.items():
-            size, length = np.abs(values[own]), FIELDS[name].step
-            out.first[own] = length or np.where(size > 0, RELATIVE_STEP * size, ZERO_STEP)
+            size, (length, relative) = np.abs(values[own]), (FIELDS[name].step, FIELDS[name].relative)
+            short = LEAST_BY_LENGTH if length or relative else LEAST
+            out.first[own] = length or np.where(size > 0, (relative or RELATIVE_STEP) * size, ZERO_STEP)
             out.most[own] = 100 * length if length else MOST_RELATIVE * np.where(size > 0, size, size.max() or 1.0)
-            out.least[own] = LEAST_BY_LENGTH if length else np.where(size > 0, LEAST, LEAST_BY_ZERO)
+            out.least[own] = short if length else np.where(size > 0, short, LEAST_BY_ZERO)
         return out
 
     def vector(self, given: Mapping[str, ArrayLike]) -> Float[np.ndarray, " size"]:
