@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import nbformat
 import pytest
+import site_notebooks
 import yaml
 from mkdocs.exceptions import PluginError
 from PIL import Image, ImageSequence
@@ -73,6 +75,18 @@ def test_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     names: dict[str, Any] = {"SMALL": SMALL}
     for block in blocks:
         exec(compile(block, identity(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=identity)
+def test_a_tutorial_is_a_notebook(page: Path, tmp_path: Path) -> None:
+    """Of the same Python, block by block, with its text between and no link into the site."""
+    _, text = parts(page)
+    site_notebooks.write(site_hook.fill(text), tmp_path / "a" / "b.ipynb")
+    made = nbformat.read(tmp_path / "a" / "b.ipynb", as_version=4)
+    nbformat.validate(made)
+    assert [cell.source for cell in made.cells if cell.cell_type == "code"] == python_blocks(text)
+    words = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    assert re.search("^# ", words, re.M) and "](../" not in words and "[[[" not in words
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=identity)

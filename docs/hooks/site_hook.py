@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import site_notebooks
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
@@ -93,11 +94,19 @@ def on_config(config: Any, **_: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def is_tutorial(page: str) -> bool:
+    """Whether a page, by its place in docs/, is a tutorial, which is a notebook as well."""
+    return page.startswith("tutorials/") and page != "tutorials/index.md"
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     """Called by MkDocs for each page."""
     try:
         filled = fill(markdown)
         page.meta.setdefault("description", summary(filled))
+        if is_tutorial(page.file.src_uri):
+            site_notebooks.write(filled, Path(config["site_dir"], page.file.src_uri).with_suffix(".ipynb"))
+            filled += site_notebooks.offer(page.file.src_uri)
         return set_formulas(filled)
     except (jinja2.TemplateError, ValueError, LookupError, OSError, TypeError) as error:
         raise PluginError(f"{page.file.src_uri}: {type(error).__name__}: {error}") from error
