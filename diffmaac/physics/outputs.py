@@ -52,7 +52,7 @@ class OutputSpace:
     def entry(self, index: int) -> str:
         """What a number of a row is called: xpos[2, 0]."""
         name = next(name for name, own in self.slices.items() if own.start <= index < own.stop)
-        return entry(name, int(index) - self.slices[name].start, self.shapes[name])
+        return entry(name, int(index - self.slices[name].start), self.shapes[name])
 
 
 class ForwardDynamics:

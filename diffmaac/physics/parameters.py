@@ -131,7 +131,7 @@ class ParameterSpace:
     def entry(self, index: int) -> str:
         """What a number of the vector is called: body_mass[2], geom_friction[0, 1]."""
         name = next(name for name, own in self.slices.items() if own.start <= index < own.stop)
-        return entry(name, int(index) - self.slices[name].start, self.shapes[name])
+        return entry(name, int(index - self.slices[name].start), self.shapes[name])
 
 
 def separate_frames(model: mujoco.MjModel) -> None:
