@@ -24,17 +24,17 @@ LONG: dict[str, Any] = {**TINY, "env": "double_integrator", "steps": 240}
 
 
 def training(pids: set[int]) -> set[int]:
-    """Processes of Ray that work on a task of ours, by what they call themselves."""
-    found = set()
+    """Processes of Ray that work on a task of ours, by what they call themselves, without those that they fork."""
+    parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                name = (entry / "cmdline").read_bytes()
+                name, stat = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
             except OSError:
                 continue
             if name.startswith(b"ray::double_integrator") and int(entry.name) not in pids:
-                found.add(int(entry.name))
-    return found
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    return {pid for pid, parent in parents.items() if parent not in parents}
 
 
 def stored_step(snapshots: Path) -> int:
@@ -112,11 +112,11 @@ def test_a_run_holds_the_resources_that_settings_say(tmp_path: Path) -> None:
     held = ast.literal_eval((tmp_path / "held").read_text())
     assert held["CPU"] == 2 and held["memory"] == 0.25e9 and "GPU" not in held
     refusal, warning = done.stdout.splitlines()
-    assert refusal.startswith("pendulum-maac-s0: no node has room for a run of 2 CPU (the most is 2), 0 GPU")
+    assert refusal.startswith("pendulum-maac-s0: no node has room for a run of 2 CPU (the most is 2 CPU), 0 GPU")
     assert "1e+05 GB of memory (the most is" in refusal and refusal.endswith(
         "Give less threads=, gpus= or memory=, or more jobs=."
     )
-    assert "64 GPU (the most is 0)" in warning and warning.endswith("it waits for one to join the cluster.")
+    assert "64 GPU (the most is 0 GPU)" in warning and warning.endswith("it waits for one to join the cluster.")
 
 
 @pytest.mark.parametrize(
