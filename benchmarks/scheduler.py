@@ -33,7 +33,7 @@ class Words:
     out: str = setting("docs/results", "directory of scheduler.csv")
 
 
-def nothing(run: dict[str, Any]) -> int:
+def nothing(run: dict[str, Any], storage: str) -> int:
     return 0
 
 

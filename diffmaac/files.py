@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,6 +52,12 @@ def replace_text(path: Path, text: str) -> None:
     """Writes a text file in one rename."""
     with replacing(path) as partial:
         partial.write_text(text)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, kind: type[Kind], *names: str) -> Kind | None:

@@ -414,9 +414,17 @@ class ReproduceKeywords(TypedDict, total=False):
     """engine=ray: GPUs that a run on device=cuda or auto holds; 0.25: four share one [between 0.0 and 8]; default
     1.0"""
 
+    memory: float
+    """engine=ray: memory that a run holds [GB]; 0: as much as there is [between 0.0 and 1,000,000.0]; default
+    0.0"""
+
     retries: int
     """engine=ray: how often a run is taken up again whose worker or node was lost [between 0 and 1,000]; default
     3"""
+
+    storage: str | PathLike[str]
+    """engine=ray: where runs are kept while they train, as s3://bucket/folder; empty: all nodes share out=; default
+    empty"""
 
     scale: Literal["smoke", "quick", "full"]
     """smoke: a minute; quick: hours to days on two cores; full: the paper's; default quick"""

@@ -30,8 +30,7 @@ def split(words: Mapping[str, Any]) -> tuple[SweepSettings, dict[str, Any]]:
         raise SettingError("resume= is of one run. A sweep goes on where the same words are said again.")
     known = fields_of(SweepSettings)
     own = build(SweepSettings, {name: value for name, value in words.items() if name in known})
-    if own.engine == "local" and own.address:
-        raise SettingError(f"address={own.address} is the address of a Ray cluster. Say engine=ray as well.")
+    own.check()
     if own.search == "grid" and "trials" in words:
         raise SettingError("trials= is for search=optuna; a grid has as many runs as it has combinations.")
     return own, {name: value for name, value in words.items() if name not in known}

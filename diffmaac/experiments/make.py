@@ -16,12 +16,11 @@ _LOGGER = logging.getLogger(__name__)
 
 def engine_of(settings: EngineSettings) -> AbstractEngine:
     """What `engine=` names. Raises SettingError where it is not installed, or does not answer."""
+    settings.check()
     if settings.engine == "ray":
         from diffmaac.experiments.cluster import RayEngine  # Ray is loaded only where it is asked for
 
         return RayEngine(settings)
-    if settings.address:
-        raise SettingError(f"address={settings.address} is the address of a Ray cluster. Say engine=ray as well.")
     return LocalEngine(settings.jobs or os.cpu_count() or 1)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffmaac.errors import SettingError
 from diffmaac.experiments.scales import SCALES
 from diffmaac.settings import fields_of, setting
 
@@ -26,7 +27,17 @@ class EngineSettings:
         "", "engine=ray: the cluster, as host:port, ray://host:10001 or auto; empty: a Ray of this machine alone"
     )
     gpus: float = setting(1.0, "engine=ray: GPUs that a run on device=cuda or auto holds; 0.25: four share one", 0.0, 8)
+    memory: float = setting(0.0, "engine=ray: memory that a run holds [GB]; 0: as much as there is", 0.0, 1e6)
     retries: int = setting(3, "engine=ray: how often a run is taken up again whose worker or node was lost", 0, 1000)
+    storage: str = setting(
+        "", "engine=ray: where runs are kept while they train, as s3://bucket/folder; empty: all nodes share out="
+    )
+
+    def check(self) -> None:
+        """Raises SettingError for a word of a Ray cluster that no cluster would get."""
+        for name in ("address", "storage") if self.engine == "local" else ():
+            if given := getattr(self, name):
+                raise SettingError(f"{name}={given} is for a Ray cluster. Say engine=ray as well.")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from diffmaac.errors import CheckpointError
-from diffmaac.files import replacing
+from diffmaac.files import replacing, sha256
 from diffmaac.provenance import version
 
 FORMAT = 1
@@ -43,7 +43,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
                 "step": step,
                 "versions": {p: version(p) for p in ("diffmaac", "torch", "mujoco", "jax", "numpy")},
                 "file": name,
-                "sha256": _sha256(partial),
+                "sha256": sha256(partial),
                 "state": tree,
             }
             _sync(partial)
@@ -67,7 +67,7 @@ def load(folder: Path) -> tuple[int, dict[str, Any]]:
     tensors_path = folder / Path(manifest["file"]).name
     if not tensors_path.is_file():
         raise CheckpointError(f"checkpoint '{folder}' lacks its tensors, '{manifest['file']}'. {ADVICE}")
-    if _sha256(tensors_path) != manifest["sha256"]:
+    if sha256(tensors_path) != manifest["sha256"]:
         raise CheckpointError(f"checkpoint '{tensors_path}' is truncated or changed: wrong checksum. {ADVICE}")
     try:
         return manifest["step"], _decode(manifest["state"], load_file(tensors_path))
@@ -144,11 +144,6 @@ def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     except SafetensorError as error:
         code = re.search(r"\(os error (\d+)\)", str(error))
         raise OSError(int(code[1]) if code else None, os.strerror(int(code[1])) if code else str(error)) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
