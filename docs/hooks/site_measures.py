@@ -100,6 +100,17 @@ def returns_table(file: str, env: str, steps: list[int]) -> str:
     return markdown(header, lines, 1)
 
 
+def last_returns(file: str) -> str:
+    """Every curve of every environment at the last step of its runs: mean, and each run."""
+    lines = []
+    for env, curve in dict.fromkeys((row["env"], row["curve"]) for row in rows(file)):
+        last = max(int(step) for step in numbers(file, "step", env=env, curve=curve))
+        found = numbers(file, "return", env=env, curve=curve, step=last)
+        each = ", ".join(f"{x:,.0f}" for x in found)
+        lines.append([env, curve, f"{last:,}", f"**{statistics.fmean(found):,.0f}**", each])
+    return markdown(["environment", "curve", "steps", "return, mean", "each run"], lines, 2)
+
+
 def share(file: str, env: str, curve: str, of: str, step: int) -> str:
     """A curve's mean return in percent of another's."""
     one, other = (statistics.fmean(numbers(file, "return", env=env, curve=c, step=step)) for c in (curve, of))
