@@ -68,6 +68,11 @@ def test_stable_baselines3_trains_on_one():
 def test_a_run_of_a_task_that_a_program_made_says_how_to_name_it(finished: Path, tmp_path: Path, capsys) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
     name = yaml.safe_load((run / "config.yaml").read_text())["run"]["env"]
-    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(f"env: {name}", "env: crane"))
+    (run / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace(f"env: {name}", "env: gantry_of_a_program")
+    )
     line = refused("evaluate", str(run), capsys=capsys)
-    assert "unknown env 'crane'" in line and "call `diffmaac.register('crane', lambda: task)`" in line
+    assert (
+        "unknown env 'gantry_of_a_program'" in line
+        and "call `diffmaac.register('gantry_of_a_program', lambda: task)`" in line
+    )
