@@ -40,7 +40,8 @@ class Task:
     never, or, with `learns_end`, when the environment says so, which is learned as well.
     `fallen(obs)` maps (*batch, obs) to booleans (*batch): is the body down? It ends no episode of evaluation and has no
     part in the reward; None: there is no such thing.
-    `presets` maps "paper", "quick" (and "quick/true" for what changes with the true dynamics) to flat settings.
+    `presets` maps "paper", "quick" (and "quick/true", "quick/learned" for what changes with the dynamics) to flat
+    settings.
     """
 
     name: str

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 Presets = Mapping[str, Mapping[str, Any]]
-"""Name of a preset -> flat settings. "quick/true" adds to "quick" what differs for the true dynamics."""
+"""Name of a preset -> flat settings. "quick/true" adds to "quick" what differs for the true dynamics; "quick/learned"
+what has been tried without a policy gradient through them alone."""
 
 PRESETS: Presets = {
     "paper": {},
@@ -24,18 +25,9 @@ PRESETS: Presets = {
 """Changes to the defaults. "quick" is sized for two cores."""
 BASIS = ("preset", "dynamics", "mixed_values", "algorithm")
 """What the usual values of all other settings follow from, beside the task."""
-OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip", "policy_tau"}) | {
-    "updates_per_step",
-    "critic_target",
-    "layer_norm",
-    "n_step",
-    "rollout_length",
-    "reset_every",
-    "fall_ends",
-    "fall_reward",
-}
-"""What of "quick/true" makes a policy gradient through the truth affordable and tame, follows from its few updates, or
-has been tried with it; for no other is it wanted."""
+OF_THE_GRADIENT = frozenset({"actor_batch_size", "actor_every", "adjoint_clip", "policy_tau"})
+"""What of "quick/true" makes a policy gradient through the truth affordable and tame, or follows from its few updates;
+for no other is it wanted."""
 
 SMALL: Mapping[str, Any] = {
     "initial_alpha": 0.1,

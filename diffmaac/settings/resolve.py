@@ -42,9 +42,12 @@ def _preset_layers(basis: Mapping[str, Any], wanted: Mapping[str, Any], task_pre
     preset, dynamics = basis["preset"], basis["dynamics"]
     if dynamics == "mixed":
         dynamics = "learned" if basis["mixed_values"] == "true" else "true"  # whose derivatives they are
+    through_truth = dynamics == "true" and differentiates(wanted)
     unwanted: dict[str, frozenset[str]] = {preset: frozenset()}
     if dynamics == "true" and uses_dynamics(wanted):
-        unwanted[f"{preset}/true"] = frozenset() if differentiates(wanted) else OF_THE_GRADIENT
+        unwanted[f"{preset}/true"] = frozenset() if through_truth else OF_THE_GRADIENT
+    if not through_truth:
+        unwanted[f"{preset}/learned"] = frozenset()
     return [
         {name: value for name, value in presets.get(layer, {}).items() if name not in left_out}
         for presets in (PRESETS, task_presets)
