@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import mujoco
-import numpy as np
 from torch import Tensor, cat
 
 from diffmaac.errors import DiffmaacError
@@ -41,8 +40,3 @@ class NamedInputs:
                 )
         ordered = (given[name].reshape(*lead, -1) for name in self.space(given).names)
         return cat([ctrl, *ordered], dim=-1)
-
-
-def taken(given: Mapping[str, Tensor | np.ndarray | None]) -> dict[str, Tensor | np.ndarray]:
-    """Those that are given."""
-    return {name: x for name, x in given.items() if x is not None}

@@ -1,7 +1,7 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -15,7 +15,7 @@ from diffmaac.differentiable.engine_outputs import NamedOutputs, Outputs
 from diffmaac.differentiable.engine_step import INPUTS, HasPullBack, check_gradients, check_inputs, check_outputs
 from diffmaac.differentiable.gradient_choice import choose
 from diffmaac.differentiable.host_steps import HostSteps, with_parameters
-from diffmaac.differentiable.named_inputs import NamedInputs, taken
+from diffmaac.differentiable.named_inputs import NamedInputs
 from diffmaac.differentiable.named_parameters import NamedParameters
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
@@ -147,12 +147,8 @@ class DifferentiablePhysics:
         NumPy's arrays are taken for tensors. `torch.func`'s vjp, grad, jacrev and vmap may stand around a step that the
         C engine makes; forward mode and second derivatives raise RuntimeError.
         """
-        extra = taken(_extra(qfrc_applied, xfrc_applied, mocap_pos, mocap_quat))
-        call = self._call
-        if torch.compiler.is_compiling():
-            # There is nothing in it that torch could compile: the graph breaks here, without a warning.
-            call = uncompiled(call)
-        return call(False, parameters or {}, extra, qpos, qvel, act, ctrl)
+        extra = _extra(qfrc_applied, xfrc_applied, mocap_pos, mocap_quat)
+        return self._outside_graphs(False, parameters or {}, extra, qpos, qvel, act, ctrl)
 
     def rollout(
         self,
@@ -174,9 +170,13 @@ class DifferentiablePhysics:
         passes, and takes the steps again in the backward pass. Forces and poses have the time behind the batch,
         (B, T, nv) and so on, and parameters hold for all steps.
         """
-        extra = taken(_extra(qfrc_applied, xfrc_applied, mocap_pos, mocap_quat))
-        call = uncompiled(self._call) if torch.compiler.is_compiling() else self._call
-        return call(True, parameters or {}, extra, qpos, qvel, act, ctrl)
+        extra = _extra(qfrc_applied, xfrc_applied, mocap_pos, mocap_quat)
+        return self._outside_graphs(True, parameters or {}, extra, qpos, qvel, act, ctrl)
+
+    @property
+    def _outside_graphs(self) -> Callable[..., Outputs]:
+        """`_call`. There is nothing in it that torch could compile: a graph breaks here, without a warning."""
+        return uncompiled(self._call) if torch.compiler.is_compiling() else self._call
 
     def _call(
         self,
@@ -291,9 +291,9 @@ class DifferentiablePhysics:
         autograd.check_inputs((*inputs.values(), *extra.values()))
 
 
-def _extra(*values: Tensor | np.ndarray | None) -> dict[str, Tensor | np.ndarray | None]:
-    """The user inputs by name."""
-    return dict(zip(physics.USER_INPUTS, values, strict=True))
+def _extra(*values: Tensor | np.ndarray | None) -> dict[str, Tensor | np.ndarray]:
+    """The user inputs that are given, by name."""
+    return {name: x for name, x in zip(physics.USER_INPUTS, values, strict=True) if x is not None}
 
 
 def compiled_model(model: object) -> mujoco.MjModel:

@@ -125,7 +125,8 @@ class JaxPhysics:
     ) -> JaxOutputs:
         """(nq,), (nv,), (nu,) -> what `outputs` names, at the state after the step."""
         states, values = self._start(qpos, qvel, act), self._parameters(parameters or {}, qpos)
-        return self._after(states, self._controls({"ctrl": ctrl, **inputs}, qpos), values, act is not None)
+        controls = self._controls({"ctrl": ctrl, **inputs}, qpos)
+        return self._named(self._step(*states, controls, values), controls, values, act is not None)
 
     def rollout(
         self,
@@ -146,9 +147,6 @@ class JaxPhysics:
             return after, self._named(after, controls, values, with_act)
 
         return scan(forward, self._start(qpos, qvel, act), {"ctrl": ctrl, **inputs})[1]
-
-    def _after(self, states: Arrays, controls: Array, values: Array, with_act: bool) -> JaxOutputs:
-        return self._named(self._step(*states, controls, values), controls, values, with_act)
 
     def _named(self, after: Arrays, controls: Array, values: Array, with_act: bool) -> JaxOutputs:
         if not self._outputs.names:

@@ -1,8 +1,10 @@
 """What the parts of a model are called in messages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import mujoco
+
+from diffmaac.errors import DiffmaacError
 
 _POSITION = {
     mujoco.mjtJoint.mjJNT_FREE: ("x", "y", "z", "qw", "qx", "qy", "qz"),
@@ -39,3 +41,23 @@ def entry(name: str, index: int, shape: Sequence[int]) -> str:
         place.insert(0, index % width)
         index //= width
     return f"{name}[{', '.join(map(str, place))}]" if place else name
+
+
+def entry_of(index: int, slices: Mapping[str, slice], shapes: Mapping[str, Sequence[int]]) -> str:
+    """What a number of a row is called, in which the fields have these `slices`."""
+    name = next(name for name, own in slices.items() if own.start <= index < own.stop)
+    return entry(name, int(index - slices[name].start), shapes[name])
+
+
+def checked_fields(what: str, names: Sequence[str], check: Callable[[str], None]) -> tuple[str, ...]:
+    """Names of fields that a user gave as `what`; `check` raises for one that cannot be had.
+
+    Raises DiffmaacError for a text in place of a list, and for a field that is named twice.
+    """
+    if isinstance(names, str):
+        raise DiffmaacError(f"{what} is the text {names!r}; expected a list of names, such as ('{names}',).")
+    for name in names:
+        check(name)
+    if len(set(names)) < len(names):
+        raise DiffmaacError(f"{what} names a field twice: {', '.join(names)}.")
+    return tuple(names)

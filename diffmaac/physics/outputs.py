@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from diffmaac.errors import DiffmaacError
 from diffmaac.physics.engine import converged
-from diffmaac.physics.names import entry
+from diffmaac.physics.names import checked_fields, entry_of
 from diffmaac.physics.output_fields import ACCELERATION, POSITION, STATES, VELOCITY, check_output, stage_of
 from diffmaac.physics.user_inputs import STATE, UserInputs
 
@@ -30,13 +29,7 @@ class OutputSpace:
     """
 
     def __init__(self, model: mujoco.MjModel, names: Sequence[str]):
-        if isinstance(names, str):
-            raise DiffmaacError(f"outputs is the text {names!r}; expected a list of names, such as ('{names}',).")
-        for name in names:
-            check_output(model, name)
-        if len(set(names)) < len(names):
-            raise DiffmaacError(f"outputs names a field twice: {', '.join(names)}.")
-        self.names = tuple(names)
+        self.names = checked_fields("outputs", names, lambda name: check_output(model, name))
         self.read = [name for name in names if name not in STATES]
         """The fields that a row has."""
         data = mujoco.MjData(model)
@@ -51,8 +44,7 @@ class OutputSpace:
 
     def entry(self, index: int) -> str:
         """What a number of a row is called: xpos[2, 0]."""
-        name = next(name for name, own in self.slices.items() if own.start <= index < own.stop)
-        return entry(name, int(index - self.slices[name].start), self.shapes[name])
+        return entry_of(index, self.slices, self.shapes)
 
 
 class ForwardDynamics:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from diffmaac.errors import DiffmaacError, unknown
-from diffmaac.physics.names import entry
+from diffmaac.physics.names import checked_fields, entry_of
 from diffmaac.physics.parameter_fields import FIELDS, check_name, read, write
 
 _FRAMES = ("body_ipos", "body_iquat", "body_pos", "body_quat", "geom_pos", "geom_quat", "site_pos", "site_quat")
@@ -45,13 +45,7 @@ class ParameterSpace:
     """
 
     def __init__(self, model: mujoco.MjModel, names: Sequence[str]):
-        if isinstance(names, str):
-            raise DiffmaacError(f"parameters is the text {names!r}; expected a list of names, such as ('{names}',).")
-        for name in names:
-            check_name(model, name)
-        if len(set(names)) < len(names):
-            raise DiffmaacError(f"parameters names a field twice: {', '.join(names)}.")
-        self.names = tuple(names)
+        self.names = checked_fields("parameters", names, lambda name: check_name(model, name))
         self.model = copy.copy(model)
         if set(self.names) & set(_SHAPES):
             self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
@@ -130,8 +124,7 @@ class ParameterSpace:
 
     def entry(self, index: int) -> str:
         """What a number of the vector is called: body_mass[2], geom_friction[0, 1]."""
-        name = next(name for name, own in self.slices.items() if own.start <= index < own.stop)
-        return entry(name, int(index - self.slices[name].start), self.shapes[name])
+        return entry_of(index, self.slices, self.shapes)
 
 
 def separate_frames(model: mujoco.MjModel) -> None:
