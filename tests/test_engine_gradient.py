@@ -18,7 +18,8 @@ from diffmaac.physics import (
     batched_control_step,
     engine_gradient,
 )
-from diffmaac.physics.inverse import InverseDynamics, smooth_side
+from diffmaac.physics.inverse import InverseDynamics
+from diffmaac.physics.state_differences import smooth_side
 from diffmaac.physics.tangent import TangentSpace
 
 FRAME_SKIP, STATES = 2, 6
@@ -88,9 +89,10 @@ def test_joints_activations_and_equalities_together(integrator: str) -> None:
     assert np.median(errors) < 1e-6 and errors.max() < 1e-3
 
 
-def test_a_row_depends_neither_on_others_nor_on_threads() -> None:
-    model = load(ASSORTMENT, "Euler")
-    inputs = random_states(model, 70)
+@pytest.mark.parametrize("file", [None, "half_cheetah.xml", "hopper.xml"])
+def test_a_row_depends_neither_on_others_nor_on_threads(file: str | None) -> None:
+    model = load(ASSORTMENT, "Euler") if file is None else mujoco.MjModel.from_xml_path(str(ASSETS / file))
+    inputs = random_states(model, 70) if file is None else contact_states(model, 3, 70)
     arrays = (*inputs, *cotangents_of(inputs))
     together = EngineDifferentiation(model, 3, threads=3).pull_back(*arrays)
     alone = EngineDifferentiation(model, 3, threads=1)
@@ -230,7 +232,7 @@ def test_leaving_out_geoms_that_touch_nothing_changes_nothing() -> None:
     model = mujoco.MjModel.from_xml_path(str(ASSETS / "humanoid.xml"))
     inputs = contact_states(model, 5, 8)
     narrow, wide = InverseDynamics(model), InverseDynamics(model)
-    wide._contacts._usable = False
+    wide._differences._contacts._usable = False
     acceleration = np.zeros_like(inputs[1])
     for ours, all_of_them in zip(
         (narrow.linearize(*inputs, acceleration).qpos, narrow.linearize(*inputs, acceleration).qvel),

@@ -32,6 +32,10 @@ class ActuationSlopes:
             rate_ctrl=np.concatenate([self.rate_ctrl, rate], axis=1),
         )
 
+    def of(self, rows: slice) -> "ActuationSlopes":
+        """Of some of the states."""
+        return ActuationSlopes(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
     @classmethod
     def zeros(cls, n: int, model: mujoco.MjModel) -> "ActuationSlopes":
         nv, na, nu = model.nv, model.na, model.nu
@@ -45,20 +49,34 @@ class Moments:
     def __init__(self, model: mujoco.MjModel, n: int):
         self._model = model
         self._values, self._force = np.zeros((n, model.nu, model.nv)), np.zeros((n, model.nv))
-        self._constant = _moments_are_constant(model)
+        self.constant = moments_are_constant(model)
+        """Whether they are those of the first row in all."""
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at state `row` with all stages done."""
         self._force[row] = data.qfrc_actuator
-        if row == 0 or not self._constant:
+        if row == 0 or not self.constant:
             rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
             mujoco.mju_sparse2dense(self._values[row], data.actuator_moment, *rows)
+
+    def apply(self, force: Float[np.ndarray, "n nu"]) -> Float[np.ndarray, "n nv"]:
+        """These forces of the actuators on the dofs, instead of those recorded."""
+        model, joints = self._model, np.flatnonzero(self._model.jnt_actfrclimited)
+        self._fill()
+        total = (force[:, None] @ self._values)[:, 0]
+        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
+        total[:, dofs] = np.clip(total[:, dofs], low, high)
+        self._force = total
+        return total
+
+    def _fill(self) -> None:
+        if self.constant:
+            self._values[1:] = self._values[:1]
 
     def free(self) -> Float[np.ndarray, "n nu nv"]:
         """Those of all rows; zero on the dofs whose joint bounds the force, which does not move there."""
         model = self._model
-        if self._constant:
-            self._values[1:] = self._values[:1]
+        self._fill()
         joints = np.flatnonzero(model.jnt_actfrclimited)
         dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
         free = np.ones(self._force.shape)
@@ -69,6 +87,9 @@ class Moments:
 class ActuatorsApart:
     """Slopes of n states where each actuator has one control, one force and at most one activation, and nothing
     couples them: all are moved at once, and the moments tell their forces on the dofs apart."""
+
+    alone = False
+    """Forces depend on the state as well."""
 
     def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
         self._model, n = model, len(ctrl)
@@ -113,13 +134,27 @@ class MotorsApart:
 
     def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
         self._model, self._ctrl = model, ctrl
-        self._forces = np.zeros(ctrl.shape)
         self._moments = Moments(model, len(ctrl))
+        self.alone = _depend_on_controls_alone(model)
+        self._forces = self._driven() if self.alone else np.zeros(ctrl.shape)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at state `row` with all stages done."""
-        self._forces[row] = data.actuator_force
-        self._moments.record(data, row)
+        if not self.alone:
+            self._forces[row] = data.actuator_force
+        if not self.alone or row == 0 or not self._moments.constant:
+            self._moments.record(data, row)
+
+    def on_dofs(self) -> Float[np.ndarray, "n nv"]:
+        """Where the forces depend on nothing but the controls: those on the dofs."""
+        return self._moments.apply(self._forces)
+
+    def _driven(self) -> np.ndarray:
+        model, ctrl = self._model, self._ctrl
+        if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
+            ctrl = np.where(model.actuator_ctrllimited, np.clip(ctrl, *model.actuator_ctrlrange.T), ctrl)
+        force = model.actuator_gainprm[:, 0] * ctrl
+        return np.where(model.actuator_forcelimited, np.clip(force, *model.actuator_forcerange.T), force)
 
     def slopes(self) -> ActuationSlopes:
         """Of all rows recorded."""
@@ -140,6 +175,8 @@ class MotorsApart:
 class ActuatorsTogether:
     """Slopes of n states for any actuators: one activation or control is moved after the other, and for rates that
     depend on the motion (of controllers with a memory, electric motors) one position and velocity after the other."""
+
+    alone = False
 
     def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
         self._model = model
@@ -210,7 +247,7 @@ def owners_of_activations(model: mujoco.MjModel) -> np.ndarray:
     return owners
 
 
-def _moments_are_constant(model: mujoco.MjModel) -> bool:
+def moments_are_constant(model: mujoco.MjModel) -> bool:
     """Whether all actuators act on hinges and slides."""
     joint = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
     scalar = [int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)]
@@ -251,3 +288,9 @@ def are_motors(model: mujoco.MjModel) -> bool:
     off = int(mujoco.mjtDisableBit.mjDSBL_ACTUATION) & model.opt.disableflags or model.opt.disableactuator
     fixed = (model.actuator_gaintype == int(_GAINS.mjGAIN_FIXED)).all()
     return bool(are_apart(model) and model.na == 0 and fixed and not off)
+
+
+def _depend_on_controls_alone(model: mujoco.MjModel) -> bool:
+    """Whether that holds for the forces of actuators of which `are_motors` holds."""
+    others = (model.actuator_biasprm, model.jnt_actgravcomp, model.actuator_damping, model.actuator_dampingpoly)
+    return not any(field.any() for field in others)

@@ -20,6 +20,10 @@ class State(NamedTuple):
     qvel: Float[np.ndarray, "n nv"]
     act: Float[np.ndarray, "n na"]
 
+    def of(self, rows: slice) -> "State":
+        """Some of them."""
+        return State(*(x[rows] for x in self))
+
 
 class Pullback(NamedTuple):
     """Gradients with respect to the states before a time step, to its controls, and to parameters of the model."""
@@ -43,6 +47,8 @@ class SingleStage:
         da = -(dr/da)^-1 (dr/dqpos dqpos + dr/dqvel dqvel + dr/dact dact + dr/dctrl dctrl).
     """
 
+    stages = 1
+
     def __init__(
         self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None, inputs: UserInputs | None = None
     ):
@@ -57,15 +63,22 @@ class SingleStage:
         """The copies of the model in here."""
         return self._inverse.models
 
-    def pull_back(self, before: State, ctrl: np.ndarray, after: State, gradient: State) -> Pullback:
-        """From the gradient with respect to the states `after` the step that the engine made from `before`."""
-        inputs = (*before, ctrl, (after.qvel - before.qvel) / self._h)
-        linear = self._inverse.linearize(*inputs)
+    def begin(self, before: State, ctrl: np.ndarray, after: State) -> None:
+        """Takes n time steps that the engine made, which are then pulled back some at a time."""
+        self._before, self._ctrl, self._after = before, ctrl, after
+        self._acceleration = (after.qvel - before.qvel) / self._h
+        self._linear = self._inverse.linearize(*before, ctrl, self._acceleration)
+
+    def pull_back(self, rows: slice, gradient: State) -> Pullback:
+        """Of those of the time steps, from the gradient with respect to the states after them."""
+        linear, before, after = self._linear.of(rows), self._before.of(rows), self._after.of(rows)
         linear.check()
         qpos, moved = self._tangent.transport(self._h * after.qvel, gradient.qpos)
         qvel = gradient.qvel + self._h * moved
         act, rate = self._activations.pull_back(before.act, linear.actuation.rate, gradient.act)
-        slopes = None if self._parameters is None else self._parameters.linearize(*inputs)
+        slopes = None
+        if self._parameters is not None:
+            slopes = self._parameters.linearize(*before, self._ctrl[rows], self._acceleration[rows])
         stage = through_stage(linear, self._h * qvel, rate, slopes)
         return Pullback(qpos + stage.qpos, qvel + stage.qvel, act + stage.act, stage.ctrl, stage.parameters)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
@@ -26,10 +27,11 @@ class EngineGradient(AbstractGradient):
     """The C engine's own step, differentiated through its inverse dynamics by the implicit function theorem.
 
     The inverse dynamics has the constraint forces in closed form, as a function of the acceleration; the engine's
-    solution is its root, see `InverseDynamics`. Its derivatives with respect to accelerations, velocities and controls
-    are closed forms where there are some (`ForceSlopes`, `MotorsApart`); the others, those with respect to positions
-    among them, are differences of functions that run no solver, in float64: they err by 1e-8 to 1e-6 where the physics
-    is smooth. It covers contacts of all geoms. With several threads large batches are shared among as many processes.
+    solution is its root, see `InverseDynamics`. Its derivatives are closed forms for the usual robot (`StateSlopes`,
+    `ForceSlopes`, `MotorsApart`): any joints, simple actuators, and contacts of spheres, capsules, boxes and meshes
+    with a fixed plane. The others are differences of functions that run no solver, in float64, which err by 1e-8 to
+    1e-6 where the physics is smooth. It covers contacts of all geoms. With several threads large batches are shared
+    among as many processes.
 
     Two guards look for features that the inverse dynamics lacks, and raise in the backward pass: the residual at each
     state and time step must be rounding, and a few gradients are compared with differences of the engine's steps.
@@ -71,12 +73,19 @@ class EngineDifferentiation:
         """
         arrays = [np.asarray(x) for x in inputs_and_cotangents]
         rows = tuple(as_rows(x).astype(np.float64) for x in arrays)
-        gradients = self._adjoint.pull_back((*self._engine.trajectory(*rows[:4]), *rows))
+        gradients = self.pull_back_along(self._engine.trajectory(*rows[:4]), *rows)
+        return tuple(as_alike(x, arrays[0]) for x in gradients)
+
+    def pull_back_along(self, trajectory: Sequence[np.ndarray], *inputs_and_cotangents: np.ndarray) -> Rows:
+        """`pull_back` of arrays (n, width), where the states after the time steps are known: (n, frame_skip, width) of
+        qpos, qvel and act, in float64."""
+        rows = tuple(x.astype(np.float64, copy=False) for x in inputs_and_cotangents)
+        gradients = self._adjoint.pull_back((*trajectory, *rows))
         if len(places := self._inputs.mocap):
             gradients[3][:, places] = mocap_gradient(self._engine, self._inputs, rows[:4], rows[4:])
         if len(rows[0]) and (self._calls % CALLS_BETWEEN_CHECKS or self._spot_check(rows[:4], rows[4:], gradients)):
             self._calls += 1
-        return tuple(as_alike(x, arrays[0]) for x in gradients)
+        return gradients
 
     def _spot_check(self, inputs: Rows, cotangents: Rows, gradients: Rows) -> bool:
         """Whether there was a state to check at. Raises UnsupportedModel where the gradient is not the engine's."""

@@ -57,9 +57,12 @@ class ForceSlopes:
         """The copies of the model in here."""
         return [] if self._twin is None else [self._twin]
 
-    def begin(self, n: int) -> None:
-        """Forgets what is recorded, and makes room for n states."""
-        self._rows = ConstraintRows(n, self._model.nv)
+    def begin(self, n: int, smooth: bool = True) -> None:
+        """Forgets what is recorded, and makes room for n states; with the forces' derivatives by the velocity, unless
+        they are known from elsewhere."""
+        self._recorded, self._rows = ConstraintRows(n), None
+        self._cones: list[tuple[int, int, np.ndarray]] = []
+        self._takes_smooth = smooth and self._twin is not None
         self._mass, self._smooth = np.zeros((n, self._model.nC)), np.zeros((n, self._model.nD))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
@@ -67,42 +70,57 @@ class ForceSlopes:
         acceleration."""
         self._mass[row] = data.M
         if data.nefc:
-            jacobian, states = self._jacobian(data), data.efc_state
-            weighted = (data.efc_D * (states == QUADRATIC))[:, None] * jacobian
-            if self._elliptic and CONE in states:
-                self._weigh_cones(data, jacobian, weighted)
-            self._rows.append(row, jacobian, weighted, data.efc_KBIP[:, 1].copy())
-        if self._twin is not None:
+            jacobian = self._jacobian(data)
+            self._recorded.append(row, jacobian, data)
+            if self._elliptic and CONE in data.efc_state:
+                self._weigh_cones(data, jacobian, row)
+        if self._takes_smooth and self._twin is not None:
             mujoco.mj_inverseSkip(self._twin, data, VELOCITY, 1)
             self._smooth[row] = data.qDeriv
 
-    def derivatives(self) -> Slopes:
-        """Of all states recorded."""
-        jacobians, weighted, rates = self._rows.padded()
-        qacc = self._through_integrator(self._dense_mass(), jacobians.mT @ weighted)
-        if self._twin is None:
+    def derivatives(self, smooth: Float[np.ndarray, "n nv nv"] | None = None) -> Slopes:
+        """Of all states recorded; `smooth` is that of passive forces and actuators less the bias force by the velocity,
+        where it was not recorded."""
+        rows = self.rows()
+        qacc = self._through_integrator(self.mass(), rows.jacobian.mT @ rows.weighted)
+        if smooth is None and self._twin is None:
             return Slopes(qacc, None)
-        qvel = (jacobians * rates[..., None]).mT @ weighted
+        qvel = (rows.jacobian * rows.rate[..., None]).mT @ rows.weighted
+        if smooth is not None:
+            return Slopes(qacc, qvel - smooth)
         to, of = self._smooth_places
         qvel[:, of, to] -= self._smooth
         return Slopes(qacc, qvel)
 
-    def _through_integrator(self, mass: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
-        """From M and J' H J the derivative with respect to the acceleration that the integrator has."""
-        model, inertia = self._model, mass + stiffness
-        damping = model.opt.timestep * model.dof_damping
-        undamped = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP) & model.opt.disableflags
-        continuous = not model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_INVDISCRETE)
-        if undamped or continuous or not damping.any():
-            return inertia
-        # Of the transposed product, M and M + J' H J being symmetric: (1 + h B M^-1) (M + J' H J).
-        return inertia + damping[:, None] * np.linalg.solve(mass, inertia)
+    def rows(self) -> "Rows":
+        """The constraints of all states recorded."""
+        if self._rows is None:
+            self._rows = rows = self._recorded.padded(self._model.nv)
+            for state, first, weighted in self._cones:
+                rows.weighted[state, first : first + len(weighted)] = weighted
+        return self._rows
 
-    def _dense_mass(self) -> np.ndarray:
+    def mass(self) -> Float[np.ndarray, "n nv nv"]:
+        """The mass matrices of all states recorded."""
         mass = np.zeros((len(self._mass), self._model.nv, self._model.nv))
         to, of = self._mass_places  # the lower triangle
         mass[:, to, of] = mass[:, of, to] = self._mass
         return mass
+
+    def implicit_damping(self) -> Float[np.ndarray, " nv"]:
+        """What Euler adds to the mass matrix, h B; zero where r is of the continuous acceleration."""
+        model = self._model
+        undamped = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP) & model.opt.disableflags
+        continuous = not model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_INVDISCRETE)
+        return model.opt.timestep * model.dof_damping * (not (undamped or continuous))
+
+    def _through_integrator(self, mass: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
+        """From M and J' H J the derivative with respect to the acceleration that the integrator has."""
+        inertia, damping = mass + stiffness, self.implicit_damping()
+        if not damping.any():
+            return inertia
+        # Of the transposed product, M and M + J' H J being symmetric: (1 + h B M^-1) (M + J' H J).
+        return inertia + damping[:, None] * np.linalg.solve(mass, inertia)
 
     def _jacobian(self, data: mujoco.MjData) -> np.ndarray:
         shape = (data.nefc, self._model.nv)
@@ -112,7 +130,7 @@ class ForceSlopes:
         mujoco.mju_sparse2dense(dense, data.efc_J, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind)
         return dense
 
-    def _weigh_cones(self, data: mujoco.MjData, jacobian: np.ndarray, weighted: np.ndarray) -> None:
+    def _weigh_cones(self, data: mujoco.MjData, jacobian: np.ndarray, row: int) -> None:
         """H J of the contacts that slide, whose Hessians the engine has where it is asked for them."""
         force = data.qfrc_inverse - data.qfrc_bias + data.qfrc_passive + data.qfrc_constraint
         acceleration = np.zeros((1, self._model.nv))
@@ -121,8 +139,8 @@ class ForceSlopes:
         contacts = data.contact
         for first, dim, hessian in zip(contacts.efc_address, contacts.dim, contacts.H, strict=True):
             if first >= 0 and data.efc_state[first] == CONE:
-                rows = slice(first, first + dim)
-                weighted[rows] = hessian[: dim * dim].reshape(dim, dim) @ jacobian[rows]
+                weighted = hessian[: dim * dim].reshape(dim, dim) @ jacobian[first : first + dim]
+                self._cones.append((row, int(first), weighted))
 
 
 class SlopesByDifferences:
@@ -138,8 +156,8 @@ class SlopesByDifferences:
         self._step = ACCELERATION_DIFFERENCES[model.nv >= MANY_DOFS]
         self.begin(0)
 
-    def begin(self, n: int) -> None:
-        """Forgets what is recorded, and makes room for n states."""
+    def begin(self, n: int, smooth: bool = True) -> None:
+        """Forgets what is recorded, and makes room for n states; `smooth` has no effect."""
         self._above, self._below = np.zeros((2, n, self._model.nv, self._model.nv))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
@@ -148,36 +166,63 @@ class SlopesByDifferences:
             self._difference(data, -self._step, self._below[row])
         self._difference(data, self._step, self._above[row])
 
-    def derivatives(self) -> Slopes:
-        """Of all states recorded."""
+    def derivatives(self, smooth: Float[np.ndarray, "n nv nv"] | None = None) -> Slopes:
+        """Of all states recorded; `smooth` has no effect."""
         return Slopes((self._above + self._below) / 2 if self._elliptic else self._above, None)
 
     def _difference(self, data: mujoco.MjData, step: float, out: np.ndarray) -> None:
         mujoco.mjd_inverseFD(self._model, data, step, True, None, None, out, None, None, None, None)
 
 
-class ConstraintRows:
-    """Constraint rows of n states, a different number in each: J, H J and b."""
+class Rows(NamedTuple):
+    """Constraint rows r of n states, with zeros where a state has fewer than the most."""
 
-    def __init__(self, n: int, nv: int):
-        self._counts, self._nv = np.zeros(n, int), nv
+    jacobian: Float[np.ndarray, "n r nv"]
+    weighted: Float[np.ndarray, "n r nv"]
+    """H J."""
+    stiffness: Float[np.ndarray, "n r"]
+    """k of the reference acceleration aref = -b J v - k I distance."""
+    rate: Float[np.ndarray, "n r"]
+    """b."""
+    impedance: Float[np.ndarray, "n r"]
+    """I."""
+    bend: Float[np.ndarray, "n r"]
+    """How the impedance grows with the distance."""
+    distance: Float[np.ndarray, "n r"]
+    """Beyond the margin."""
+    force: Float[np.ndarray, "n r"]
+    kind: Float[np.ndarray, "n r"]
+    """MuJoCo's type of constraint."""
+
+
+class ConstraintRows:
+    """Constraint rows of n states, a different number in each, recorded one state after the other."""
+
+    def __init__(self, n: int):
+        self._counts = np.zeros(n, int)
         self._parts: list[tuple[np.ndarray, ...]] = []
 
-    def append(self, row: int, *parts: np.ndarray) -> None:
-        """Of state `row`, in ascending order."""
-        self._counts[row] = len(parts[0])
-        self._parts.append(parts)
+    def append(self, row: int, jacobian: np.ndarray, data: mujoco.MjData) -> None:
+        """Of `data` at state `row`, in ascending order."""
+        self._counts[row] = len(jacobian)
+        reference = (data.efc_KBIP, data.efc_pos, data.efc_margin)
+        force = (data.efc_force, data.efc_type, data.efc_D, data.efc_state)
+        self._parts.append((jacobian, *(x.copy() for x in reference + force)))
 
-    def padded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n, most, nv) twice and (n, most), with zeros where a state has fewer rows than the most."""
+    def padded(self, nv: int) -> Rows:
+        """All that were recorded."""
         most = int(self._counts.max(initial=0))
         present: np.ndarray = np.arange(most) < self._counts[:, None]
-        wide = (len(self._counts), most, self._nv)
-        arrays = np.zeros(wide), np.zeros(wide), np.zeros(wide[:2])
+        shape = (len(self._counts), most)
+        rows = Rows(*(np.zeros((*shape, nv)) for _ in range(2)), *(np.zeros(shape) for _ in range(7)))
         if self._parts:
-            for array, parts in zip(arrays, zip(*self._parts, strict=True), strict=True):
-                array[present] = np.concatenate(parts)
-        return arrays
+            columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+            jacobian, reference, place, margin, force, kind, weight, state = columns
+            weighted = (weight * (state == QUADRATIC))[:, None] * jacobian
+            values = (jacobian, weighted, *reference.T, place - margin, force, kind)
+            for array, value in zip(rows, values, strict=True):
+                array[present] = value
+        return rows
 
 
 def has_acceleration_slopes(model: mujoco.MjModel) -> bool:

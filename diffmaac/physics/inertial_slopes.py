@@ -6,6 +6,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.kinematic_tree import moves
+
 INERTIAL = ("body_mass", "body_inertia", "body_ipos", "opt.gravity")
 """Fields that `BodyMotions` has the slopes of."""
 
@@ -33,7 +35,7 @@ class BodyMotions:
 
     def __init__(self, model: mujoco.MjModel):
         self._model = model
-        self._moves = _moves(model)
+        self._moves = moves(model)
         self.begin(0)
 
     def begin(self, n: int) -> None:
@@ -112,12 +114,3 @@ def _entries(slopes: Float[np.ndarray, "n b j 3"]) -> Float[np.ndarray, "n size 
     """With the numbers of a field (b, 3) in a row."""
     n, bodies, dofs, width = slopes.shape
     return slopes.swapaxes(2, 3).reshape(n, bodies * width, dofs)
-
-
-def _moves(model: mujoco.MjModel) -> Float[np.ndarray, "b j"]:
-    """1 where a dof moves a body, else 0."""
-    moves = np.zeros((model.nbody, model.nv))
-    for body in range(1, model.nbody):
-        moves[body] = moves[model.body_parentid[body]]
-        moves[body, model.dof_bodyid == body] = 1.0
-    return moves

@@ -16,22 +16,11 @@ from diffmaac.physics.actuation import (
     are_motors,
     is_implicit,
 )
-from diffmaac.physics.contact_filter import ContactFilter
 from diffmaac.physics.force_slopes import ForceSlopes, SlopesByDifferences, has_acceleration_slopes
+from diffmaac.physics.state_differences import StateDifferences
+from diffmaac.physics.state_slopes import StateSlopes
 from diffmaac.physics.user_inputs import STATE, AppliedForces, UserInputs
 
-STATE_DIFFERENCE = 1e-7
-"""Of positions (central) and velocities (one-sided) [m, rad and per second]."""
-ONE_SIDED_DIFFERENCE = 2e-8
-"""Of both where r does not bend over micrometres, as a contact's impedance does: curvature and rounding then cost some
-1e-7 of the gradient, and half of the time is saved."""
-SMALLER_DIFFERENCE = 1e-9
-"""Of positions, where the differences above and below disagree: a constraint switches on or off within the step."""
-KINK, ROUNDING = 3e-4, 1e-13
-"""Disagreement above which they do, relative to the largest difference and, divided by the step, to the forces: more
-than the curvature of stiff contacts, and than rounding."""
-JUMP = 0.5
-"""Relative disagreement of the smaller differences above which the switch is so close that only one side counts."""
 NOTHING = int(mujoco.mjtStage.mjSTAGE_NONE)
 """The stage up to which everything is there already: none."""
 RESIDUAL = 1e-6
@@ -49,6 +38,11 @@ class Linearization:
     actuation: ActuationSlopes
     residual: Float[np.ndarray, "n nv"]
     scale: Float[np.ndarray, " n"]
+
+    def of(self, rows: slice) -> "Linearization":
+        """Of some of the states."""
+        arrays = (self.qpos[rows], self.qvel[rows], self.qacc[rows])
+        return Linearization(*arrays, self.actuation.of(rows), self.residual[rows], self.scale[rows])
 
     def less(self, applied: AppliedForces) -> "Linearization":
         """Of r less the applied forces; controls are rows of inputs then."""
@@ -101,10 +95,10 @@ class InverseDynamics:
         self._recorder = (
             MotorsApart if are_motors(self.model) else ActuatorsApart if are_apart(self.model) else ActuatorsTogether
         )
-        self._contacts = ContactFilter(self.model)
-        self._slopes = (
-            ForceSlopes(self.model) if has_acceleration_slopes(self.model) else SlopesByDifferences(self.model)
-        )
+        self._differences = StateDifferences(self.model, data)
+        closed = ForceSlopes(self.model) if has_acceleration_slopes(self.model) else None
+        self._slopes = closed or SlopesByDifferences(self.model)
+        self._closed = closed and StateSlopes(self.model, closed)
         self._prepares = model.nu > 0 and is_implicit(self.model)
         self._forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
 
@@ -115,61 +109,62 @@ class InverseDynamics:
 
     def linearize(self, *inputs: np.ndarray) -> Linearization:
         """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
-        n, nv, data, slopes = len(inputs[0]), self.model.nv, self._data, self._slopes
-        above, below, qvel = np.zeros((3, n, nv, nv))
-        forces, bent = np.zeros((len(self._forces), n, nv)), np.zeros(n, bool)
+        n, data, slopes = len(inputs[0]), self._data, self._slopes
+        self._states, self._accelerations = np.concatenate(inputs[:4], axis=1), inputs[4]
+        forces = np.zeros((len(self._forces), n, self.model.nv))
         actuators = self._recorder(self.model, inputs[2], inputs[3][:, : self.model.nu])
+        closed = self._closed if self._closed is not None and self._closed.begin(n) else None
+        slopes.begin(n, closed is None)
+        self._differences.begin(0 if closed is not None else n)
         if self._applied is not None:
             self._applied.begin(n)
-        slopes.begin(n)
-        states, accelerations = np.concatenate(inputs[:4], axis=1), inputs[4]
         for row in range(n):
-            self._set(states[row], accelerations[row])
-            mujoco.mj_inverseSkip(self.model, data, NOTHING, 1)
-            mujoco.mj_fwdActuation(self.model, data)
+            self._evaluate(row)
+            if not actuators.alone:
+                mujoco.mj_fwdActuation(self.model, data)
             for target, source in zip(forces, self._forces, strict=True):
                 target[row] = source
             actuators.record(data, row)
-            self._prepare()
-            bent[row] = bends(data)
-            slopes.record(data, row)
-            self._contacts.narrow(data)
-            to_qvel = None if slopes.know_velocity else qvel[row]
-            if bent[row]:
-                self._difference(STATE_DIFFERENCE, above[row], to_qvel)
-                self._difference(-STATE_DIFFERENCE, below[row], None)
+            if closed is not None:
+                closed.record(data, row)
+                slopes.record(data, row)
             else:
-                self._difference(ONE_SIDED_DIFFERENCE, above[row], to_qvel)
-            self._contacts.widen()
+                self._prepare()
+                slopes.record(data, row)
+                self._differences.record(row, not slopes.know_velocity)
             if self._applied is not None:
-                self._applied.record(states[row], row)
+                self._applied.record(self._states[row], row)
+        if isinstance(actuators, MotorsApart) and actuators.alone:
+            forces[1] = actuators.on_dofs()
         scale = np.abs(forces).max(axis=(0, 2))
-        below[~bent] = above[~bent]
-        qpos = self._without_switches(above, below, scale, states, accelerations) if bent.any() else above
-        qacc, known = slopes.derivatives()
-        residual = forces[0] - forces[1]
-        linear = Linearization(qpos, qvel if known is None else known, qacc, actuators.slopes(), residual, scale)
+        if closed is None:
+            qpos, smooth = self._differences.qpos(scale, self._set), None
+        else:
+            qpos, smooth = closed.derivatives(inputs[1], inputs[4])
+            self._fill(qpos, closed.unknown(), scale)
+        qacc, qvel = slopes.derivatives(smooth)
+        qvel = self._differences.qvel if qvel is None else qvel
+        linear = Linearization(qpos, qvel, qacc, actuators.slopes(), forces[0] - forces[1], scale)
         return linear if self._applied is None else linear.less(self._applied)
 
-    def _without_switches(
-        self,
-        above: np.ndarray,
-        below: np.ndarray,
-        scale: np.ndarray,
-        states: np.ndarray,
-        accelerations: np.ndarray,
-    ) -> np.ndarray:
-        """The central differences with respect to positions; where a constraint switches, smaller ones."""
-        for row in map(int, np.flatnonzero(_switches(above, below, scale))):
-            self._set(states[row], accelerations[row])
-            self._difference(SMALLER_DIFFERENCE, above[row], None)
-            self._difference(-SMALLER_DIFFERENCE, below[row], None)
-        return smooth_side(above, below)
+    def _fill(self, qpos: np.ndarray, rows: np.ndarray, scale: np.ndarray) -> None:
+        """Writes the derivatives by positions of those rows, by differences."""
+        if len(rows) == 0:
+            return
+        self._differences.begin(len(rows))
+        for place, row in enumerate(rows):
+            self._evaluate(int(row))
+            self._differences.record(place, False)
+        qpos[rows] = self._differences.qpos(scale[rows], lambda place: self._set(int(rows[place])))
 
-    def _set(self, state: np.ndarray, acceleration: np.ndarray) -> None:
-        """`state` is (qpos, qvel, act, ctrl) in one."""
-        mujoco.mj_setState(self.model, self._data, state, self._inputs)
-        self._qacc[:] = acceleration
+    def _evaluate(self, row: int) -> None:
+        """The inverse dynamics at that row."""
+        self._set(row)
+        mujoco.mj_inverseSkip(self.model, self._data, NOTHING, 1)
+
+    def _set(self, row: int) -> None:
+        mujoco.mj_setState(self.model, self._data, self._states[row], self._inputs)
+        self._qacc[:] = self._accelerations[row]
         if self._prepares:
             mujoco.mj_inverseSkip(self.model, self._data, NOTHING, 1)
             self._prepare()
@@ -179,33 +174,6 @@ class InverseDynamics:
         rates of actuators from the last call."""
         if self._prepares:
             mujoco.mj_fwdActuation(self.model, self._data)
-
-    def _difference(self, step: float, qpos: np.ndarray, qvel: np.ndarray | None) -> None:
-        """Writes the one-sided differences of r, of those that are wanted."""
-        mujoco.mjd_inverseFD(self.model, self._data, step, True, qpos, qvel, None, None, None, None, None)
-
-
-def bends(data: mujoco.MjData) -> bool:
-    """Whether the impedance of a constraint that exerts a force changes with the position, over micrometres."""
-    return data.nefc > data.nf and bool((data.efc_KBIP[:, 3] * data.efc_force).any())
-
-
-def _switches(above: np.ndarray, below: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Where the differences above and below disagree by more than curvature and rounding explain, (n,)."""
-    apart, size = np.abs(above - below).max(axis=(1, 2)), np.abs(above).max(axis=(1, 2))
-    return apart > KINK * size + ROUNDING / STATE_DIFFERENCE * scale
-
-
-def smooth_side(above: Float[np.ndarray, "*n nv"], below: Float[np.ndarray, "*n nv"]) -> Float[np.ndarray, "*n nv"]:
-    """The mean of the differences above and below; where they disagree by more than `JUMP` the smaller one.
-
-    A force that jumps between the two (a limit that is reached with a velocity) makes one of them as large as the
-    jump divided by the step, and the derivative is that of the other side.
-    """
-    sizes = np.linalg.norm(above, axis=-1, keepdims=True), np.linalg.norm(below, axis=-1, keepdims=True)
-    apart = np.linalg.norm(above - below, axis=-1, keepdims=True) > JUMP * np.maximum(*sizes)
-    smaller = np.where(sizes[0] < sizes[1], above, below)
-    return np.where(apart, smaller, (above + below) / 2)
 
 
 def inverse_model(model: mujoco.MjModel) -> mujoco.MjModel:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.engine import Engine, as_rows
-from diffmaac.physics.inverse import smooth_side
+from diffmaac.physics.state_differences import smooth_side
 from diffmaac.physics.user_inputs import MOCAP_STEP, UserInputs
 
 

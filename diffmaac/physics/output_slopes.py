@@ -4,10 +4,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from diffmaac.physics.inverse import bends, smooth_side
 from diffmaac.physics.output_fields import ACCELERATION, POSITION, VELOCITY
 from diffmaac.physics.output_jacobians import CLOSED, pull_back_poses
 from diffmaac.physics.outputs import ForwardDynamics, OutputSpace
+from diffmaac.physics.state_differences import bends, smooth_side
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.physics.user_inputs import UserInputs
 

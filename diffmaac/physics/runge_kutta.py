@@ -1,10 +1,13 @@
 """The vector-Jacobian product of one time step of RK4 in the C engine."""
 
+import copy
+
 import mujoco
 import numpy as np
 
 from diffmaac.physics.activation import Activations
 from diffmaac.physics.adjoint import Pullback, State, through_stage
+from diffmaac.physics.engine import Engine
 from diffmaac.physics.inverse import InverseDynamics
 from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.tangent import TangentSpace
@@ -21,10 +24,13 @@ class RungeKutta:
     The four accelerations are computed anew by the engine; each is the root of the residual r of `InverseDynamics`.
     """
 
+    stages = len(WEIGHTS)
+
     def __init__(
         self, model: mujoco.MjModel, parameters: ParameterSlopes | None = None, inputs: UserInputs | None = None
     ):
         self._model, self._data = model, mujoco.MjData(model)
+        self._explicit = _explicit_step(model, inputs) if model.na == 0 else None
         self._inputs = STATE | (inputs or UserInputs(model)).signature
         self._inverse = InverseDynamics(model, inputs)
         self._parameters = parameters
@@ -35,25 +41,36 @@ class RungeKutta:
     @property
     def models(self) -> list[mujoco.MjModel]:
         """The copies of the model in here."""
-        return self._inverse.models
+        own = [] if self._explicit is None else [self._explicit.model]
+        return [*self._inverse.models, *own]
 
-    def pull_back(self, before: State, ctrl: np.ndarray, after: State, gradient: State) -> Pullback:
-        """From the gradient with respect to the states `after` the step that the engine made from `before`."""
-        stages, accelerations, rates = self._stages(before, ctrl)
-        velocity, mean_rate = _mean([stage.qvel for stage in stages]), _mean(rates)
+    def begin(self, before: State, ctrl: np.ndarray, after: State) -> None:
+        """Takes n time steps that the engine made, which are then pulled back some at a time."""
+        self._before, self._ctrl = before, ctrl
+        self._points, self._accelerations, self._rates = self._stages(before, ctrl)
+        every = [np.concatenate(column) for column in zip(*self._points, strict=True)]
+        controls, accelerations = np.tile(ctrl, (self.stages, 1)), np.concatenate(self._accelerations)
+        linear = self._inverse.linearize(*every, controls, accelerations)
+        n = len(ctrl)
+        self._linear = [linear.of(slice(i * n, (i + 1) * n)) for i in range(self.stages)]
+
+    def pull_back(self, rows: slice, gradient: State) -> Pullback:
+        """Of those of the time steps, from the gradient with respect to the states after them."""
+        before, ctrl, stages = self._before.of(rows), self._ctrl[rows], [point.of(rows) for point in self._points]
+        velocity, mean_rate = _mean([stage.qvel for stage in stages]), _mean([rate[rows] for rate in self._rates])
         position, moved = self._tangent.transport(self._h * velocity, gradient.qpos)
         act, rate = self._activations.pull_back(before.act, mean_rate, gradient.act)
         size = 0 if self._parameters is None else self._parameters.size
         total = Pullback(position, gradient.qvel, act, np.zeros_like(ctrl), np.zeros((len(ctrl), size)))
         # Of each stage: the gradients with respect to its velocity, its acceleration and its rates.
         towards = [[self._h * w * moved, self._h * w * gradient.qvel, w * rate] for w in WEIGHTS]
-        for i in reversed(range(len(stages))):
-            linear = self._inverse.linearize(*stages[i], ctrl, accelerations[i])
+        for i in reversed(range(self.stages)):
+            linear = self._linear[i].of(rows)
             linear.check()
             velocity, acceleration, rate = towards[i]
-            slopes = (
-                None if self._parameters is None else self._parameters.linearize(*stages[i], ctrl, accelerations[i])
-            )
+            slopes = None
+            if self._parameters is not None:
+                slopes = self._parameters.linearize(*stages[i], ctrl, self._accelerations[i][rows])
             pulled = through_stage(linear, acceleration, rate, slopes)
             pulled = pulled._replace(qvel=pulled.qvel + velocity)
             if i > 0:
@@ -79,6 +96,9 @@ class RungeKutta:
         return stages, accelerations, rates
 
     def _forward(self, state: State, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The accelerations and the rates of the activations."""
+        if self._explicit is not None:
+            return (self._explicit.step(*state, ctrl)[1] - state.qvel) / self._h, np.zeros_like(state.act)
         accelerations, rates = np.zeros_like(state.qvel), np.zeros_like(state.act)
         data, states = self._data, np.concatenate([*state, ctrl], axis=1)
         for row in range(len(ctrl)):
@@ -87,6 +107,14 @@ class RungeKutta:
             mujoco.mj_forwardSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
             accelerations[row], rates[row] = data.qacc, data.act_dot
         return accelerations, rates
+
+
+def _explicit_step(model: mujoco.MjModel, inputs: UserInputs | None) -> Engine:
+    """Steps of explicit Euler, in which the velocity changes by h times the acceleration."""
+    model = copy.copy(model)
+    model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+    return Engine(model, frame_skip=1, inputs=inputs)
 
 
 def _mean(values: list[np.ndarray]) -> np.ndarray:

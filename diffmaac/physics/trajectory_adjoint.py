@@ -1,5 +1,7 @@
 """The vector-Jacobian product of a control step of the C engine, back along the trajectory that it made."""
 
+import itertools
+import math
 from typing import TypeAlias
 
 import mujoco
@@ -14,8 +16,9 @@ from diffmaac.physics.unsupported import UnsupportedModel
 from diffmaac.physics.user_inputs import UserInputs
 
 Rows: TypeAlias = tuple[np.ndarray, ...]
-CHUNK = 32
-"""States that are pulled back together; a power of two divides most batches."""
+MOST_NUMBERS, FEWEST = 200_000, 16
+"""Numbers of a derivative (stages of time steps, nv, nv) that are held at once, 1.6 MB; and states that are pulled
+back together even so."""
 
 
 class TrajectoryAdjoint:
@@ -49,24 +52,31 @@ class TrajectoryAdjoint:
         Raises:
             UnsupportedModel: the inverse dynamics does not explain a time step.
         """
-        starts = range(0, max(len(arrays[0]), 1), CHUNK)
-        parts = [self._pull_back(first + start, *(x[start : start + CHUNK] for x in arrays)) for start in starts]
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        n, steps = arrays[0].shape[:2]
+        most = max(FEWEST, MOST_NUMBERS // (steps * self._stage.stages * self._model.nv**2))
+        parts = max(1, math.ceil(n / most))
+        bounds = [n * i // parts for i in range(parts + 1)]
+        done = [self._pull_back(first + i, *(x[i:j] for x in arrays)) for i, j in itertools.pairwise(bounds)]
+        return tuple(np.concatenate(column) for column in zip(*done, strict=True))
 
     def _pull_back(self, first: int, *arrays: np.ndarray) -> Rows:
-        trajectory, (qpos, qvel, act, ctrl), cotangents = arrays[:3], arrays[3:7], arrays[7:]
-        steps = trajectory[0].shape[1]
-        states = [State(qpos, qvel, act), *(State(*(x[:, k] for x in trajectory)) for k in range(steps))]
-        gradient = State(self._tangent.project(states[-1].qpos, cotangents[0]), *cotangents[1:])
-        total, parameters = np.zeros_like(ctrl), np.zeros((len(ctrl), self._size))
+        trajectory, start, ctrl, cotangents = arrays[:3], arrays[3:6], arrays[6], arrays[7:]
+        n, steps = trajectory[0].shape[:2]
+        visited = [np.concatenate([x[None], after.swapaxes(0, 1)]) for x, after in zip(start, trajectory, strict=True)]
+        before, after = (
+            State(*(x[own].reshape(steps * n, x.shape[2]) for x in visited)) for own in (slice(-1), slice(1, None))
+        )
+        self._stage.begin(before, np.tile(ctrl, (steps, 1)), after)
+        gradient = State(self._tangent.project(trajectory[0][:, -1], cotangents[0]), *cotangents[1:])
+        total, parameters = np.zeros_like(ctrl), np.zeros((n, self._size))
         for k in reversed(range(steps)):
             try:
-                pulled = self._stage.pull_back(states[k], ctrl, states[k + 1], gradient)
+                pulled = self._stage.pull_back(slice(k * n, (k + 1) * n), gradient)
             except UnexplainedForce as error:
                 raise UnsupportedModel(self._describe(error, first, k + 1)) from error
             gradient, total = State(pulled.qpos, pulled.qvel, pulled.act), total + pulled.ctrl
             parameters += pulled.parameters
-        gradients = (self._tangent.pull_back(qpos, gradient.qpos), gradient.qvel, gradient.act, total)
+        gradients = (self._tangent.pull_back(start[0], gradient.qpos), gradient.qvel, gradient.act, total)
         return (*gradients, parameters) if self._size else gradients
 
     def _describe(self, error: UnexplainedForce, first: int, time_step: int) -> str:

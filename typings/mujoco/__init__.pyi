@@ -86,6 +86,7 @@ class mjtEnableBit(_Enum):
     mjENBL_FWDINV: ClassVar[mjtEnableBit]
     mjENBL_INVDISCRETE: ClassVar[mjtEnableBit]
     mjENBL_SLEEP: ClassVar[mjtEnableBit]
+    mjENBL_DIAGEXACT: ClassVar[mjtEnableBit]
 
 class mjtEq(_Enum):
     mjEQ_CONNECT: ClassVar[mjtEq]
@@ -111,6 +112,7 @@ class mjtGeom(_Enum):
     mjGEOM_ELLIPSOID: ClassVar[mjtGeom]
     mjGEOM_CYLINDER: ClassVar[mjtGeom]
     mjGEOM_BOX: ClassVar[mjtGeom]
+    mjGEOM_MESH: ClassVar[mjtGeom]
     mjNGEOMTYPES: ClassVar[mjtGeom]
 
 class mjtIntegrator(_Enum):
@@ -234,6 +236,10 @@ class MjModel:
     nhistory: int
     nmocap: int
     nplugin: int
+    neq: int
+    flg_adhesion: int
+    flg_surfacevel: int
+    jnt_limited: _Integers
     nout: int
     ncam: int
     ntendon: int
@@ -349,6 +355,8 @@ class _Contacts:
     efc_address: _Integers
     geom: _Integers
     friction: _Floats
+    frame: _Floats
+    pos: _Floats
 
 class MjData:
     def __init__(self, model: MjModel) -> None: ...
@@ -367,6 +375,8 @@ class MjData:
     efc_id: _Integers
     efc_KBIP: _Floats
     efc_force: _Floats
+    efc_margin: _Floats
+    efc_pos: _Floats
     qpos: _Floats
     qvel: _Floats
     act: _Floats
@@ -379,6 +389,8 @@ class MjData:
     ctrl: _Floats
     M: _Floats
     cdof: _Floats
+    cinert: _Floats
+    geom_xmat: _Floats
     cvel: _Floats
     cacc: _Floats
     xipos: _Floats
@@ -408,6 +420,8 @@ def mj_fullM(m: MjModel, d: MjData, dst: _Floats) -> None: ...
 def mj_setConst(m: MjModel, d: MjData) -> None: ...
 def mj_makeConstraint(m: MjModel, d: MjData) -> None: ...
 def mj_referenceConstraint(m: MjModel, d: MjData) -> None: ...
+def mj_rne(m: MjModel, d: MjData, flg_acc: int, result: _Floats) -> None: ...
+def mj_normalizeQuat(m: MjModel, qpos: _Floats) -> None: ...
 def mj_rnePostConstraint(m: MjModel, d: MjData) -> None: ...
 def mj_fwdPosition(m: MjModel, d: MjData) -> None: ...
 def mj_fwdVelocity(m: MjModel, d: MjData) -> None: ...

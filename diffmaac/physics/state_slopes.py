@@ -1,0 +1,189 @@
+"""How the inverse dynamics depends on positions and velocities, in closed form where everything that moves has one."""
+
+import mujoco
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from diffmaac.physics.actuation import are_apart, moments_are_constant
+from diffmaac.physics.contact_slopes import Motions, PlaneContacts
+from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
+from diffmaac.physics.kinematic_tree import KinematicTree
+from diffmaac.physics.motion_slopes import MotionSlopes
+
+LIMIT = int(mujoco.mjtConstraint.mjCNSTR_LIMIT_JOINT)
+
+
+class StateSlopes:
+    """The derivatives of r with respect to positions and velocities at n states, recorded one state after the other.
+
+    With the continuous acceleration a, of which the integrator makes a' by M a = (M + h B) a',
+
+        r = (M + h B) a' + bias - passive - actuators - J' f,
+
+    of which the force f of the constraints changes with J a - aref, and with its weights where its impedance changes.
+    """
+
+    def __init__(self, model: mujoco.MjModel, forces: ForceSlopes):
+        self._model, self._forces, self._tree = model, forces, KinematicTree(model)
+        self._contacts = PlaneContacts(model, self._tree)
+        self._servos, self._possible = Servos(model), _have_closed_forms(model)
+        self._unknown = np.zeros(0, int)
+
+    def begin(self, n: int) -> bool:
+        """Forgets what is recorded, and makes room for n states; False where the model has no closed form."""
+        if not (self._possible and _are_simple(self._model)):
+            return False
+        self._axes, self._inertias = np.zeros((n, self._model.nv, 6)), np.zeros((n, self._model.nbody, 10))
+        self._contacts.begin(n)
+        self._servos.begin(n)
+        return True
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at whose state `mj_inverse` and `mj_fwdActuation` have run."""
+        self._axes[row], self._inertias[row] = data.cdof, data.cinert
+        self._contacts.record(data, row)
+        self._servos.record(data, row)
+
+    def unknown(self) -> Int[np.ndarray, " rows"]:
+        """The states in which a contact that exerts a force has no closed form, known with the derivatives: those by
+        positions are wrong there."""
+        return self._unknown
+
+    def derivatives(
+        self, qvel: Float[np.ndarray, "n nv"], qacc: Float[np.ndarray, "n nv"]
+    ) -> tuple[Float[np.ndarray, "n nv nv"], Float[np.ndarray, "n nv nv"]]:
+        """``[s, i, j]``: of r_j with respect to coordinate i at state s; and of passive forces and actuators less the
+        bias force with respect to velocity i. `qacc` is a'."""
+        model, rows = self._model, self._forces.rows()
+        gravity = np.zeros(3) if _off(model, "GRAVITY") else model.opt.gravity
+        motion = MotionSlopes(model, self._tree, self._axes, self._inertias, qvel, gravity)
+        qpos, smooth = motion.by_position(qacc), -motion.by_velocity()
+        dofs = np.arange(model.nv)
+        if not _off(model, "SPRING"):
+            qpos[:, dofs, dofs] += model.jnt_stiffness[model.dof_jntid]
+        if not _off(model, "DAMPER"):
+            smooth[:, dofs, dofs] -= model.dof_damping
+        if self._servos.move:
+            by_length, by_rate = self._servos.slopes()
+            qpos, smooth = qpos - by_length, smooth + by_rate
+        if rows.jacobian.shape[1]:
+            qpos += self._by_constraints(rows, motion, qvel, qacc)
+        return qpos, smooth
+
+    def _by_constraints(self, rows: Rows, motion: MotionSlopes, qvel: np.ndarray, qacc: np.ndarray) -> np.ndarray:
+        """Of -J' f."""
+        distance = rows.jacobian * (rows.kind[..., None] == LIMIT)
+        pull = np.zeros_like(distance)
+        damping = self._forces.implicit_damping()
+        if damping.any():
+            mass = self._forces.mass()
+            more = np.linalg.solve(mass, (damping * qacc)[..., None])[..., 0]  # a - a'
+            qacc, pull = qacc + more, -rows.jacobian @ np.linalg.solve(mass, motion.of_mass(more).mT)
+        weight, out = _relative_bend(rows), np.zeros((len(qvel), *[self._model.nv] * 2))
+        contacts = self._contacts.contacts()
+        self._unknown = np.zeros(0, int)
+        if contacts is not None:
+            slopes = self._contacts.slopes(contacts, Motions(self._axes, qvel, qacc, rows.force, rows.rate))
+            contact, row = np.nonzero(slopes.rows >= 0)
+            places = contacts.state[contact], slopes.rows[contact, row]
+            distance[places] = slopes.distance[contact]
+            pull[places] += slopes.pull[contact, row]
+            weight[places] = weight[contacts.state[contact], contacts.address[contact]]
+            np.subtract.at(out, contacts.state, slopes.force)
+            self._unknown = np.unique(contacts.state[~slopes.right])
+        pull += (rows.stiffness * (rows.impedance + rows.bend * rows.distance))[..., None] * distance
+        scaled = (weight * rows.force)[..., None] * rows.jacobian
+        return out + pull.mT @ rows.weighted - distance.mT @ scaled
+
+
+class Servos:
+    """How the forces of actuators depend on the positions and velocities of their joints, at n states, recorded one
+    after the other."""
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model = model
+        self.begin(0)
+
+    def begin(self, n: int) -> None:
+        """Forgets what is recorded, and makes room for n states."""
+        model = self._model
+        self.move = bool(model.nu and model.actuator_biasprm[:, 1:3].any())
+        """Whether some depend on them."""
+        self._force, self._total = np.zeros((n, model.nu)), np.zeros((n, model.nv))
+        self._moment = np.zeros((model.nu, model.nv))
+
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at whose state `mj_fwdActuation` has run."""
+        if not self.move:
+            return
+        self._force[row], self._total[row] = data.actuator_force, data.qfrc_actuator
+        if row == 0:
+            places = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+            mujoco.mju_sparse2dense(self._moment, data.actuator_moment, *places)
+
+    def slopes(self) -> tuple[Float[np.ndarray, "n nv nv"], Float[np.ndarray, "n nv nv"]]:
+        """Of the force on dof j with respect to coordinate and velocity i; none where a force is at its bound."""
+        model = self._model
+        low, high = model.actuator_forcerange.T
+        free = np.where(model.actuator_forcelimited, (low < self._force) & (self._force < high), 1.0)
+        joints = np.flatnonzero(model.jnt_actfrclimited)
+        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
+        moves = np.ones(self._total.shape)
+        moves[:, dofs] = (low < self._total[:, dofs]) & (self._total[:, dofs] < high)
+        by_length, by_rate = (
+            self._moment.T @ ((free * bias)[..., None] * self._moment) * moves[:, None]
+            for bias in model.actuator_biasprm[:, 1:3].T
+        )
+        return by_length, by_rate
+
+
+def _relative_bend(rows: Rows) -> Float[np.ndarray, "n r"]:
+    """How much a row's weight 1 / R grows with the distance, relative to it: R is in proportion to (1 - I) / I."""
+    scale = rows.impedance * (1 - rows.impedance)
+    return np.divide(rows.bend, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def has_state_slopes(model: mujoco.MjModel) -> bool:
+    """Whether the derivatives with respect to positions and velocities have this closed form, contacts apart."""
+    return _have_closed_forms(model) and _are_simple(model)
+
+
+def _have_closed_forms(model: mujoco.MjModel) -> bool:
+    """Whether all parts of the model have, as long as their values are simple."""
+    others = (model.neq, model.nflex, model.nplugin, model.flg_surfacevel, model.flg_adhesion)
+    exact = model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_DIAGEXACT)
+    limited = (model.jnt_limited[_turning(model)] != 0).any()
+    return not (any(others) or exact or limited) and _has_simple_actuators(model)
+
+
+def _are_simple(model: mujoco.MjModel) -> bool:
+    """Whether nothing acts that the closed forms lack."""
+    fluid = model.opt.density > 0 or model.opt.viscosity > 0
+    curved = model.body_gravcomp.any() or model.jnt_stiffnesspoly.any() or model.jnt_stiffness[_turning(model)].any()
+    return not (fluid or curved or _tendons_pull(model)) and has_acceleration_slopes(model)
+
+
+def _turning(model: mujoco.MjModel) -> Bool[np.ndarray, " joints"]:
+    """The ball and free joints."""
+    return model.jnt_type < int(mujoco.mjtJoint.mjJNT_SLIDE)
+
+
+def _tendons_pull(model: mujoco.MjModel) -> bool:
+    """Whether a tendon exerts a force by itself, or has inertia."""
+    fields = "stiffness stiffnesspoly damping dampingpoly frictionloss limited armature"
+    return any(getattr(model, f"tendon_{name}").any() for name in fields.split())
+
+
+def _has_simple_actuators(model: mujoco.MjModel) -> bool:
+    """Whether actuators act on hinges and slides with a force that is linear in their positions and velocities."""
+    if model.nu == 0:
+        return True
+    fixed = (model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_FIXED)).all()
+    affine = [int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)]
+    on = not (_off(model, "ACTUATION") or model.opt.disableactuator)
+    simple = fixed and np.isin(model.actuator_biastype, affine).all() and on
+    return bool(are_apart(model) and moments_are_constant(model) and simple)
+
+
+def _off(model: mujoco.MjModel, feature: str) -> bool:
+    return bool(model.opt.disableflags & int(getattr(mujoco.mjtDisableBit, f"mjDSBL_{feature}")))
