@@ -26,12 +26,23 @@ SECOND_DERIVATIVE = (
 class AbstractRowFunction(abc.ABC):
     """A function of tensors (batch, width) that maps each row for itself, and its vector-Jacobian product."""
 
+    keeps = 0
+    """How many tensors (batch, ...) the value leaves for the backward pass."""
+
     @abc.abstractmethod
     def value(self, *inputs: Tensor) -> Tensors: ...
 
     @abc.abstractmethod
     def pull_back(self, *inputs_and_cotangents: Tensor) -> Tensors:
         """The gradients of all inputs, for cotangents of the values."""
+
+    def value_and_kept(self, *inputs: Tensor) -> Tensors:
+        """The values, and behind them what is kept."""
+        return self.value(*inputs)
+
+    def pull_back_with(self, kept: Tensors, *inputs_and_cotangents: Tensor) -> Tensors:
+        """`pull_back` with what the value has left."""
+        return self.pull_back(*inputs_and_cotangents)
 
 
 def to_torch(function: AbstractRowFunction) -> Callable[..., Tensors]:
@@ -40,22 +51,34 @@ def to_torch(function: AbstractRowFunction) -> Callable[..., Tensors]:
     Calls raise RuntimeError in forward mode (jvp, jacfwd), and where a gradient is differentiated again.
     """
     apply = with_context(_Value)
-    return lambda *inputs: apply(function, *inputs)
+    return lambda *inputs: _split(function, apply(function, *inputs))[0]
+
+
+def _split(function: AbstractRowFunction, tensors: Tensors) -> tuple[Tensors, Tensors]:
+    """The first ones, and those that are kept."""
+    first = len(tensors) - function.keeps
+    return tensors[:first], tensors[first:]
 
 
 class _Value(torch.autograd.Function):
+    """Returns what is kept as well: a transformation of torch.func sees no other tensors."""
+
     @staticmethod
     def forward(function: AbstractRowFunction, *inputs: Tensor) -> Tensors:
-        return function.value(*inputs)
+        return function.value_and_kept(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
         ctx.function = inputs[0]
-        ctx.save_for_backward(*inputs[1:])
+        kept = _split(ctx.function, output)[1]
+        ctx.mark_non_differentiable(*kept)
+        ctx.save_for_backward(*inputs[1:], *kept)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = with_context(_PullBack)(ctx.function, *ctx.saved_tensors, *cotangents)
+        inputs, kept = _split(ctx.function, ctx.saved_tensors)
+        wanted = _split(ctx.function, cotangents)[0]
+        gradients = with_context(_PullBack)(ctx.function, *inputs, *wanted, *kept)
         wanted = ctx.needs_input_grad[1:]
         return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
 
@@ -72,16 +95,17 @@ class _Value(torch.autograd.Function):
 
 
 class _PullBack(torch.autograd.Function):
-    """The vector-Jacobian product: a function of inputs and cotangents that has no derivative."""
+    """The vector-Jacobian product: a function of inputs, cotangents and what was kept that has no derivative."""
 
     @staticmethod
-    def forward(function: AbstractRowFunction, *inputs_and_cotangents: Tensor) -> Tensors:
-        if is_grads_batched(inputs_and_cotangents):
+    def forward(function: AbstractRowFunction, *args: Tensor) -> Tensors:
+        if is_grads_batched(args):
             raise RuntimeError(
                 "A step of MuJoCo was differentiated with is_grads_batched=True (or vectorize=True), which it does not"
                 " take. Use torch.func.jacrev, or torch.func.vmap over torch.func.vjp, which it does."
             )
-        return function.pull_back(*inputs_and_cotangents)
+        inputs_and_cotangents, kept = _split(function, args)
+        return function.pull_back_with(kept, *inputs_and_cotangents)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:

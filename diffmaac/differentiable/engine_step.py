@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffmaac import autograd
 from diffmaac.errors import DivergenceError
-from diffmaac.physics import UserInputs
+from diffmaac.physics import EngineDifferentiation, UserInputs
 
 INPUTS = ("qpos", "qvel", "act", "ctrl", "parameters")
 """Of a step; the last where the model has parameters. With `ctrl` go the forces and poses that are given."""
@@ -38,12 +38,14 @@ class HasSteps(Protocol):
 class EngineStep(autograd.AbstractRowFunction):
     """The C engine's step with the vector-Jacobian product of `gradient`, on tensors; names what is not finite.
 
-    `inputs` tells what is in the rows that are taken for controls.
+    `inputs` tells what is in the rows that are taken for controls. The states after the time steps are kept for a
+    gradient that is taken along them.
     """
 
     def __init__(self, engine: HasSteps, gradient: HasPullBack, inputs: UserInputs | None = None):
         self._engine = engine
         self._gradient = gradient
+        self.keeps = STATES if isinstance(gradient, EngineDifferentiation) else 0
         self.inputs = inputs
 
     def value(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -51,6 +53,23 @@ class EngineStep(autograd.AbstractRowFunction):
         outputs = tensors(self._engine.step(*arrays(inputs)), inputs[0])
         check_outputs(self._engine, inputs, outputs)
         return outputs
+
+    def value_and_kept(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if not self.keeps:
+            return self.value(*inputs)
+        check_inputs(inputs, self.inputs)
+        trajectory = self._engine.trajectory(*arrays(inputs))
+        outputs = tensors([x[:, -1] for x in trajectory], inputs[0])
+        check_outputs(self._engine, inputs, outputs)
+        return *outputs, *(torch.from_numpy(x) for x in trajectory)
+
+    def pull_back_with(self, kept: tuple[Tensor, ...], *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        if not kept or not isinstance(self._gradient, EngineDifferentiation):
+            return self.pull_back(*inputs_and_cotangents)
+        along = self._gradient.pull_back_along(arrays(kept), *arrays(inputs_and_cotangents))
+        gradients = tensors(along, inputs_and_cotangents[0])
+        check_gradients(gradients, inputs_and_cotangents[-STATES:])
+        return gradients
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
         inputs, cotangents = inputs_and_cotangents[:-STATES], inputs_and_cotangents[-STATES:]
