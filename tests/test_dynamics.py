@@ -166,10 +166,9 @@ SLIDE = """<mujoco><option integrator="implicit"/><worldbody>
   <actuator><motor joint="j" ctrlrange="-1 1" ctrllimited="true" {}/></actuator></mujoco>"""
 
 
-def test_what_mjx_has_not_goes_through_the_engine(caplog):
+def test_what_mjx_has_not_goes_through_the_engine():
     """MJX lacks the implicit integrator. A mass of 2 kg on a slide: dv/dctrl = h/m, dx/dctrl = h^2/m."""
     dynamics = true_dynamics(MujocoSystem.from_xml(SLIDE.format(""), frame_skip=1))
-    assert "takes the place of MJX's" in caplog.text and 'integrator="implicit"' in caplog.text
     action = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
     after = dynamics.step(torch.zeros(1, 2, dtype=torch.float64), action, None)
     slopes = [torch.autograd.grad(x, action, retain_graph=True)[0].item() for x in after[0]]

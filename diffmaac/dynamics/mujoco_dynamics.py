@@ -1,7 +1,5 @@
 """True dynamics of a MuJoCo model: the C engine's step, and its gradient."""
 
-import logging
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,24 +7,22 @@ from torch import Tensor
 from diffmaac.differentiable import DifferentiablePhysics
 from diffmaac.dynamics.base import AbstractDynamics, Noise
 from diffmaac.errors import TaskError
-from diffmaac.physics import AbstractGradient, UnsupportedModel
+from diffmaac.physics import AbstractGradient
 from diffmaac.system import MujocoSystem
 
-_LOGGER = logging.getLogger(__name__)
 
-
-class MjxDynamics(AbstractDynamics):
+class MujocoDynamics(AbstractDynamics):
     """The physics itself, deterministic, behind the interface of a learned model.
 
     On a CPU the C engine steps (float64 inside), and `gradient` differentiates at its state: see
-    `DifferentiablePhysics`. What MJX cannot differentiate, `gradient="auto"` does, and the log says so.
+    `DifferentiablePhysics`.
 
-    Raises TaskError where neither can.
+    Raises TaskError where it cannot.
     """
 
-    def __init__(self, system: MujocoSystem, gradient: str | AbstractGradient = "implicit"):
+    def __init__(self, system: MujocoSystem, gradient: str | AbstractGradient = "auto"):
         try:
-            self._physics = _physics(system, gradient)
+            self._physics = DifferentiablePhysics(system.model, system.frame_skip, gradient)
         except ValueError as error:
             raise TaskError(f"dynamics=true cannot be used here: {error}") from error
         self._coordinates = system.coordinates
@@ -62,11 +58,3 @@ class MjxDynamics(AbstractDynamics):
 
     def step_members(self, obs: Tensor, action: Tensor, gaussian: Tensor | None = None) -> Tensor:
         return self.step(obs[0], action[0])[None]
-
-
-def _physics(system: MujocoSystem, gradient: str | AbstractGradient) -> DifferentiablePhysics:
-    try:
-        return DifferentiablePhysics(system.model, system.frame_skip, gradient)
-    except UnsupportedModel as error:
-        _LOGGER.warning("the gradient of the C engine takes the place of MJX's: %s", error)
-        return DifferentiablePhysics(system.model, system.frame_skip, "auto")
