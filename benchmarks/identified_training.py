@@ -46,7 +46,7 @@ class Setup:
 
 SETUPS = {
     "pendulum": Setup(2500, 20, 20, {}),
-    "half_cheetah": Setup(4000, 200, 25, {"members": "3"}),
+    "half_cheetah": Setup(4000, 200, 2, {"members": "3"}),
 }
 ARMS = {
     "wrong": {"dynamics": "true", "members": "1"},
@@ -71,10 +71,16 @@ class TrainingSettings:
 
 
 def names(system: MujocoSystem) -> list[str]:
-    """What is sought: of each body that moves its mass, and its inertia about the axis that it turns about; damping."""
-    kind = int(mujoco.mjtObj.mjOBJ_BODY)
-    bodies = [mujoco.mj_id2name(system.model, kind, i) for i in range(1, system.model.nbody)]
-    return [*(f"body_mass[{b}]" for b in bodies), *(f"body_inertia[{b}, 1]" for b in bodies), "dof_damping"]
+    """What is sought: of each body that moves its mass, and its inertia about y, which it turns about; damping."""
+    model, kind, axes = system.model, int(mujoco.mjtObj.mjOBJ_BODY), np.zeros(9)
+    found = [list[str](), list[str]()]
+    for body in range(1, model.nbody):
+        name = mujoco.mj_id2name(model, kind, body)
+        mujoco.mju_quat2Mat(axes, model.body_iquat[body])
+        principal = int(np.abs(axes.reshape(3, 3)[1]).argmax())
+        found[0].append(f"body_mass[{name}]")
+        found[1].append(f"body_inertia[{name}, {principal}]")
+    return [*found[0], *found[1], "dof_damping"]
 
 
 def record(task: Task, system: MujocoSystem, steps: int, seed: int) -> Trajectory:

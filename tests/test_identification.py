@@ -8,6 +8,7 @@ import pytest
 
 import diffmaac
 from diffmaac import DiffmaacError, Trajectory
+from diffmaac.identification.fit import Normal, covariance
 from diffmaac.identification.selection import select
 from diffmaac.physics import ParameterSpace, StepJacobians
 
@@ -114,6 +115,15 @@ def test_a_rotating_body_needs_no_motor() -> None:
         TUMBLING.format(m=1, b=0.05), record(TUMBLING.format(m=1, b=0.2), 100), ["dof_damping"], window=30
     ).value
     np.testing.assert_allclose(found.values, [0.2] * 3, rtol=1e-5)
+
+
+def test_what_only_rounding_shows_is_not_determined() -> None:
+    """The inertia about an axis that a body does not turn about has a slope of 1e-17 where the body is turned."""
+    states = (np.zeros((1, 2, 2)), np.eye(2)[None])
+    normal = Normal(np.diag([4.0, 1e-33]), *states, np.array([1.0, 1e-17]), np.zeros((1, 2)))
+    sizes = np.array([1.0, 0.6])
+    assert normal.excited(sizes).tolist() == [True, False]
+    np.testing.assert_array_equal(np.diag(covariance(normal, sizes)), [0.25, np.inf])
 
 
 def test_what_the_motion_does_not_determine_has_an_infinite_standard_error(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ DAMPINGS = 12
 FARTHEST = 0.5
 """Most that a parameter moves in one step, relative to its value: where contacts switch, slopes hold nearby alone."""
 FIRST_DAMPING, LEAST_DAMPING = 1e-6, 1e-12
+NEGLIGIBLE = 1e-14
+"""Fisher information of a relative change of a parameter, relative to the largest, below which it is rounding."""
 UNDETERMINED, LOST = 1e-11, 1e-6
 """Eigenvalue of the scaled Fisher information, relative to the largest, below which a direction is not determined; and
 the share of a parameter in such directions from which on it is not, either."""
@@ -64,6 +66,11 @@ class Normal:
         step = np.clip(step, -most, most)
         return step, inner[..., -1] - inner[..., :-1] @ step
 
+    def excited(self, size: Float[np.ndarray, " size"]) -> Bool[np.ndarray, " size"]:
+        """Which parameters of these sizes the motion shows at all."""
+        shown = np.diag(self.parameters) * size**2
+        return shown > NEGLIGIBLE * shown.max(initial=0.0)
+
     def information(self) -> Float[np.ndarray, "size size"]:
         """The Fisher information of the parameters, with the states unknown as well."""
         return self.parameters - np.einsum("nxi,nxj->ij", self.mixed, np.linalg.solve(self.states, self.mixed))
@@ -77,6 +84,7 @@ class WindowFit:
         self._tangent = TangentSpace(selection.space.model)
         start = np.abs(selection.space.values[selection.entries])
         self._size = float(start.max(initial=0.0)) or 1.0
+        self._usual = np.where(start > 0, start, self._size)
 
     def start(self) -> Point:
         """The model's values, and the states as measured."""
@@ -111,6 +119,10 @@ class WindowFit:
             return measured
         qpos = self._tangent.displace(state[0], gain * self._tangent.difference(state[0], measured[0]))
         return (qpos, *(x + gain * (y - x) for x, y in zip(state[1:], measured[1:], strict=True)))
+
+    def sizes(self, point: Point) -> Float[np.ndarray, " size"]:
+        """Of the parameters: at least that of the start value, and of the largest one where it is zero."""
+        return np.maximum(self._usual, np.abs(point.parameters))
 
     def values(self, parameters: Float[np.ndarray, " size"]) -> np.ndarray:
         """All of the space, with these numbers."""
@@ -154,6 +166,7 @@ class WindowFit:
         free = ~((point.parameters <= low) & (normal.of_parameters < 0))
         free &= ~((point.parameters >= high) & (normal.of_parameters > 0))
         most = FARTHEST * np.where(point.parameters != 0, np.abs(point.parameters), self._size)
+        free &= normal.excited(self.sizes(point))
         step, states = normal.step(damping, free, most)
         nv = point.qvel.shape[1]
         to_qpos, to_qvel, to_act = np.split(states, [nv, 2 * nv], axis=1)
@@ -214,10 +227,11 @@ def correlation(prediction: Prediction, windows: Windows) -> Float[np.ndarray, "
     return products / np.maximum((residuals**2).sum((0, 1)), np.finfo(np.float64).tiny)
 
 
-def covariance(normal: Normal) -> Float[np.ndarray, "size size"]:
-    """Of the parameters, from the Fisher information; an infinite variance of what the motion does not determine."""
+def covariance(normal: Normal, sizes: Float[np.ndarray, " size"]) -> Float[np.ndarray, "size size"]:
+    """Of parameters of these sizes, from the Fisher information; an infinite variance of what the motion does not
+    determine."""
     raw, information = np.diag(normal.parameters), normal.information()
-    excited = np.flatnonzero(raw > 0)
+    excited = np.flatnonzero(normal.excited(sizes))
     scale = 1 / np.sqrt(raw[excited])
     eigenvalues, vectors = np.linalg.eigh(information[np.ix_(excited, excited)] * np.outer(scale, scale))
     determined = eigenvalues > UNDETERMINED * eigenvalues.max(initial=0.0)

@@ -82,7 +82,7 @@ def identify(
     prediction = fit.predict(point)
     freedom = len(cut.qpos) + len(point.parameters) / noise.variance(prediction).size
     variance = noise.variance(prediction) * counted / max(counted - freedom, 1.0)
-    spread = covariance(fit.normal(point, prediction, 1 / variance))
+    spread = covariance(fit.normal(point, prediction, 1 / variance), fit.sizes(point))
     result = _result(selection, cut, fit, point, spread, np.sqrt(variance), used, iterations, figure)
     related, loud = correlation(prediction, cut), np.sqrt(variance) > LOUD * _quiet(compiled, cut)
     doubts = _doubts(compiled, np.where(loud, related, 0.0), counted)
