@@ -256,6 +256,7 @@ class MjModel:
     body_contype: _Integers
     body_weldid: _Integers
     body_mass: _Floats
+    body_iquat: _Floats
     body_subtreemass: _Floats
     body_gravcomp: _Floats
     body_invweight0: _Floats
