@@ -164,6 +164,20 @@ def test_states_with_another_contact_are_differenced(monkeypatch: pytest.MonkeyP
     assert np.median(errors(closed.qpos, differences.qpos)) < 1e-6
 
 
+def test_states_without_constraints_follow_states_that_are_differenced() -> None:
+    """Nothing of the batch before is left."""
+    body = '<body pos="0 0 {}"><freejoint/><geom type="capsule" size=".1 .2" zaxis="{}"/></body>'
+    bodies = body.format(0, "1 0 0") + body.format(0.19, "0 1 0")
+    model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{bodies}</worldbody></mujoco>")
+    inverse, none = InverseDynamics(model), np.zeros((3, 0))
+    crossed, still = np.tile(model.qpos0, (3, 1)), np.zeros((3, model.nv))
+    inverse.linearize(crossed, still, none, none, still)
+    assert inverse._closed is not None and inverse._closed.unknown().tolist() == [0, 1, 2]
+    apart = crossed[:1] + np.eye(model.nq)[2]
+    one = (still[:1], none[:1], none[:1], still[:1])
+    np.testing.assert_array_equal(inverse.linearize(apart, *one).qpos, np.zeros((1, model.nv, model.nv)))
+
+
 def test_values_that_the_closed_form_lacks_are_seen_when_they_come() -> None:
     inverse = InverseDynamics(walker("box"))
     inputs, accelerations = touching(inverse.model, 4)

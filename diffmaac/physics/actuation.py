@@ -75,13 +75,17 @@ class Moments:
 
     def free(self) -> Float[np.ndarray, "n nu nv"]:
         """Those of all rows; zero on the dofs whose joint bounds the force, which does not move there."""
-        model = self._model
         self._fill()
-        joints = np.flatnonzero(model.jnt_actfrclimited)
-        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
-        free = np.ones(self._force.shape)
-        free[:, dofs] = (low < self._force[:, dofs]) & (self._force[:, dofs] < high)
-        return self._values * free[:, None]
+        return self._values * unbounded_dofs(self._model, self._force)[:, None]
+
+
+def unbounded_dofs(model: mujoco.MjModel, force: Float[np.ndarray, "n nv"]) -> Float[np.ndarray, "n nv"]:
+    """1, and 0 where the joint of a dof bounds the force of actuators, which is at its bound."""
+    joints = np.flatnonzero(model.jnt_actfrclimited)
+    dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
+    out = np.ones(force.shape)
+    out[:, dofs] = (low < force[:, dofs]) & (force[:, dofs] < high)
+    return out
 
 
 class ActuatorsApart:

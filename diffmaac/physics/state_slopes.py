@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diffmaac.physics.actuation import are_apart, moments_are_constant
+from diffmaac.physics.actuation import are_apart, moments_are_constant, unbounded_dofs
 from diffmaac.physics.contact_slopes import Motions, PlaneContacts
 from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
@@ -27,7 +27,6 @@ class StateSlopes:
         self._model, self._forces, self._tree = model, forces, KinematicTree(model)
         self._contacts = PlaneContacts(model, self._tree)
         self._servos, self._possible = Servos(model), _have_closed_forms(model)
-        self._unknown = np.zeros(0, int)
 
     def begin(self, n: int) -> bool:
         """Forgets what is recorded, and makes room for n states; False where the model has no closed form."""
@@ -36,6 +35,7 @@ class StateSlopes:
         self._axes, self._inertias = np.zeros((n, self._model.nv, 6)), np.zeros((n, self._model.nbody, 10))
         self._contacts.begin(n)
         self._servos.begin(n)
+        self._unknown = np.zeros(0, int)
         return True
 
     def record(self, data: mujoco.MjData, row: int) -> None:
@@ -81,7 +81,6 @@ class StateSlopes:
             qacc, pull = qacc + more, -rows.jacobian @ np.linalg.solve(mass, motion.of_mass(more).mT)
         weight, out = _relative_bend(rows), np.zeros((len(qvel), *[self._model.nv] * 2))
         contacts = self._contacts.contacts()
-        self._unknown = np.zeros(0, int)
         if contacts is not None:
             slopes = self._contacts.slopes(contacts, Motions(self._axes, qvel, qacc, rows.force, rows.rate))
             contact, row = np.nonzero(slopes.rows >= 0)
@@ -126,12 +125,9 @@ class Servos:
         model = self._model
         low, high = model.actuator_forcerange.T
         free = np.where(model.actuator_forcelimited, (low < self._force) & (self._force < high), 1.0)
-        joints = np.flatnonzero(model.jnt_actfrclimited)
-        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
-        moves = np.ones(self._total.shape)
-        moves[:, dofs] = (low < self._total[:, dofs]) & (self._total[:, dofs] < high)
+        moves = unbounded_dofs(model, self._total)[:, None]
         by_length, by_rate = (
-            self._moment.T @ ((free * bias)[..., None] * self._moment) * moves[:, None]
+            self._moment.T @ ((free * bias)[..., None] * self._moment) * moves
             for bias in model.actuator_biasprm[:, 1:3].T
         )
         return by_length, by_rate
