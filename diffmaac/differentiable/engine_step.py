@@ -50,32 +50,35 @@ class EngineStep(autograd.AbstractRowFunction):
 
     def value(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         check_inputs(inputs, self.inputs)
-        outputs = tensors(self._engine.step(*arrays(inputs)), inputs[0])
-        check_outputs(self._engine, inputs, outputs)
-        return outputs
+        return self._finite(self._engine.step(*arrays(inputs)), inputs)
 
     def value_and_kept(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if not self.keeps:
             return self.value(*inputs)
         check_inputs(inputs, self.inputs)
         trajectory = self._engine.trajectory(*arrays(inputs))
-        outputs = tensors([x[:, -1] for x in trajectory], inputs[0])
-        check_outputs(self._engine, inputs, outputs)
+        outputs = self._finite([x[:, -1] for x in trajectory], inputs)
         return *outputs, *(torch.from_numpy(x) for x in trajectory)
+
+    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        return _finite_gradients(self._gradient.pull_back(*arrays(inputs_and_cotangents)), inputs_and_cotangents)
 
     def pull_back_with(self, kept: tuple[Tensor, ...], *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
         if not kept or not isinstance(self._gradient, EngineDifferentiation):
             return self.pull_back(*inputs_and_cotangents)
         along = self._gradient.pull_back_along(arrays(kept), *arrays(inputs_and_cotangents))
-        gradients = tensors(along, inputs_and_cotangents[0])
-        check_gradients(gradients, inputs_and_cotangents[-STATES:])
-        return gradients
+        return _finite_gradients(along, inputs_and_cotangents)
 
-    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        inputs, cotangents = inputs_and_cotangents[:-STATES], inputs_and_cotangents[-STATES:]
-        gradients = tensors(self._gradient.pull_back(*arrays(inputs_and_cotangents)), inputs[0])
-        check_gradients(gradients, cotangents)
-        return gradients
+    def _finite(self, after: Sequence[np.ndarray], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        outputs = tensors(after, inputs[0])
+        check_outputs(self._engine, inputs, outputs)
+        return outputs
+
+
+def _finite_gradients(found: Sequence[np.ndarray], inputs_and_cotangents: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    gradients = tensors(found, inputs_and_cotangents[0])
+    check_gradients(gradients, inputs_and_cotangents[-STATES:])
+    return gradients
 
 
 def check_inputs(inputs: Sequence[Tensor], user: UserInputs | None = None) -> None:

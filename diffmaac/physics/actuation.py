@@ -62,21 +62,27 @@ class Moments:
     def apply(self, force: Float[np.ndarray, "n nu"]) -> Float[np.ndarray, "n nv"]:
         """These forces of the actuators on the dofs, instead of those recorded."""
         model, joints = self._model, np.flatnonzero(self._model.jnt_actfrclimited)
-        self._fill()
-        total = (force[:, None] @ self._values)[:, 0]
+        total = (force[:, None] @ self.all())[:, 0]
         dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
         total[:, dofs] = np.clip(total[:, dofs], low, high)
         self._force = total
         return total
 
-    def _fill(self) -> None:
+    def all(self) -> Float[np.ndarray, "n nu nv"]:
+        """Those of all rows."""
         if self.constant:
             self._values[1:] = self._values[:1]
+        return self._values
 
     def free(self) -> Float[np.ndarray, "n nu nv"]:
         """Those of all rows; zero on the dofs whose joint bounds the force, which does not move there."""
-        self._fill()
-        return self._values * unbounded_dofs(self._model, self._force)[:, None]
+        return self.all() * unbounded_dofs(self._model, self._force)[:, None]
+
+
+def unbounded_actuators(model: mujoco.MjModel, force: Float[np.ndarray, "n nu"]) -> Float[np.ndarray, "n nu"]:
+    """1, and 0 where the force of an actuator is at its bound."""
+    low, high = model.actuator_forcerange.T
+    return np.where(model.actuator_forcelimited, (low < force) & (force < high), 1.0)
 
 
 def unbounded_dofs(model: mujoco.MjModel, force: Float[np.ndarray, "n nv"]) -> Float[np.ndarray, "n nv"]:
@@ -163,9 +169,7 @@ class MotorsApart:
     def slopes(self) -> ActuationSlopes:
         """Of all rows recorded."""
         model, out = self._model, ActuationSlopes.zeros(len(self._ctrl), self._model)
-        low, high = model.actuator_forcerange.T
-        # A force that is bounded is at its bound.
-        free = np.where(model.actuator_forcelimited, (low < self._forces) & (self._forces < high), 1.0)
+        free = unbounded_actuators(model, self._forces)
         if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
             low, high = model.actuator_ctrlrange.T
             # Of a control at its bound the mean of both sides, as central differences have it.

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diffmaac.physics.actuation import are_apart, moments_are_constant, unbounded_dofs
+from diffmaac.physics.actuation import Moments, are_apart, moments_are_constant, unbounded_actuators
 from diffmaac.physics.contact_slopes import Motions, PlaneContacts
 from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
@@ -108,27 +108,21 @@ class Servos:
         model = self._model
         self.move = bool(model.nu and model.actuator_biasprm[:, 1:3].any())
         """Whether some depend on them."""
-        self._force, self._total = np.zeros((n, model.nu)), np.zeros((n, model.nv))
-        self._moment = np.zeros((model.nu, model.nv))
+        n = n if self.move else 0
+        self._force, self._moments = np.zeros((n, model.nu)), Moments(model, n)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at whose state `mj_fwdActuation` has run."""
-        if not self.move:
-            return
-        self._force[row], self._total[row] = data.actuator_force, data.qfrc_actuator
-        if row == 0:
-            places = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-            mujoco.mju_sparse2dense(self._moment, data.actuator_moment, *places)
+        if self.move:
+            self._force[row] = data.actuator_force
+            self._moments.record(data, row)
 
     def slopes(self) -> tuple[Float[np.ndarray, "n nv nv"], Float[np.ndarray, "n nv nv"]]:
         """Of the force on dof j with respect to coordinate and velocity i; none where a force is at its bound."""
-        model = self._model
-        low, high = model.actuator_forcerange.T
-        free = np.where(model.actuator_forcelimited, (low < self._force) & (self._force < high), 1.0)
-        moves = unbounded_dofs(model, self._total)[:, None]
+        free, moments = unbounded_actuators(self._model, self._force), self._moments.free()
         by_length, by_rate = (
-            self._moment.T @ ((free * bias)[..., None] * self._moment) * moves
-            for bias in model.actuator_biasprm[:, 1:3].T
+            self._moments.all().mT @ ((free * bias)[..., None] * moments)
+            for bias in self._model.actuator_biasprm[:, 1:3].T
         )
         return by_length, by_rate
 
