@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diffmaac.physics.kinematic_tree import KinematicTree
+from diffmaac.physics.snapshots import Snapshots
 from diffmaac.physics.spatial import cross, cross3, cross_matrix, momentum_matrix
 
 _GEOMS = mujoco.mjtGeom
@@ -61,55 +62,46 @@ class ContactSlopes(NamedTuple):
 
 
 class PlaneContacts:
-    """Contacts of n states, recorded one state after the other."""
+    """The contacts of the states of which there are snapshots."""
 
-    def __init__(self, model: mujoco.MjModel, tree: KinematicTree):
+    FIELDS = ("subtree_com", "geom_xmat")
+    ARENA = tuple(f"contact.{name}" for name in ("geom", "efc_address", "dim", "pos", "frame", "friction", "dist"))
+    """What it takes from them."""
+
+    def __init__(self, model: mujoco.MjModel, tree: KinematicTree, snapshots: Snapshots):
+        self._snapshots = snapshots
         self._tree, self._elliptic = tree, model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
         self._model, kinds, fixed = model, model.geom_type, ~tree.moves[model.geom_bodyid].any(1)
         self._known = ((kinds == PLANE) & fixed)[:, None] & np.isin(kinds, ROUND + POINTED)
         self._round = np.isin(kinds, ROUND)
         self._root = model.body_rootid[model.geom_bodyid]
-        self.begin(0)
-
-    def begin(self, n: int) -> None:
-        """Forgets what is recorded, and makes room for n states."""
-        self._counts = np.zeros(n, int)
-        self._centres, self._turns = np.zeros((n, self._model.nbody, 3)), np.zeros((n, self._model.ngeom, 9))
-        self._parts: list[tuple[np.ndarray, ...]] = []
-
-    def record(self, data: mujoco.MjData, row: int) -> None:
-        """Of `data`, the contacts of that state, in ascending order."""
-        if data.ncon == 0:
-            return
-        c = data.contact
-        address = c.efc_address.copy()
-        self._counts[row] = len(address)
-        self._centres[row], self._turns[row] = data.subtree_com, data.geom_xmat
-        parts = (c.geom.copy(), address, c.dim.copy(), c.pos.copy(), c.frame.copy(), c.friction.copy(), c.dist.copy())
-        self._parts.append(parts)
 
     def contacts(self) -> Contacts | None:
-        """All that were recorded and are in the constraints; None for none."""
-        if not self._parts:
+        """All that are in the constraints; None for none."""
+        groups = self._snapshots.groups()
+        columns = [[np.concatenate(group[name]) for name in self.ARENA] for group in groups]
+        states = [np.repeat(group.states, group["contact.dim"].shape[1]) for group in groups]
+        if not any(len(x) for x in states):
             return None
-        geoms, address, dim, place, frame, friction, distance = map(np.concatenate, zip(*self._parts, strict=True))
+        geoms, address, dim, place, frame, friction, distance = map(np.concatenate, zip(*columns, strict=True))
         used = np.flatnonzero(address >= 0)
         if len(used) == 0:
             return None
-        state = np.repeat(np.arange(len(self._counts)), self._counts)[used]
+        state = np.concatenate(states)[used]
         (first, second), model = geoms[used].T, self._model
         radius = np.where(self._round, model.geom_size[:, 0], 0.0)
+        centres, turns = (self._snapshots[name] for name in self.FIELDS)
         return Contacts(
             state=state,
             known=self._known[first, second],
             address=address[used],
             geom=second,
             dim=dim[used],
-            point=place[used] - self._centres[state, self._root[second]],
+            point=place[used] - centres[state, self._root[second]],
             frame=frame[used].reshape(-1, 3, 3),
             friction=friction[used],
             depth=radius[second] + distance[used] / 2,
-            axis=self._turns[state, second, 2::3] * (model.geom_type[second] == CAPSULE)[:, None],
+            axis=turns[state, second, 2::3] * (model.geom_type[second] == CAPSULE)[:, None],
         )
 
     def slopes(self, contacts: Contacts, motions: Motions) -> ContactSlopes:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.actuation import are_apart
+from diffmaac.physics.snapshots import Snapshots
 
 _STATES, _INTEGRATORS, _EQUALITIES = mujoco.mjtConstraintState, mujoco.mjtIntegrator, mujoco.mjtEq
 QUADRATIC, CONE = int(_STATES.mjCNSTRSTATE_QUADRATIC), int(_STATES.mjCNSTRSTATE_CONE)
@@ -42,10 +43,17 @@ class ForceSlopes:
     Source: MuJoCo's documentation, "Computation"; the forces' derivative is what its implicit integrator has.
     """
 
-    def __init__(self, model: mujoco.MjModel):
-        self._model = model
+    FIELDS = ("M",)
+    ARENA = tuple(
+        f"efc_{name}"
+        for name in ("J", "J_rownnz", "J_rowadr", "J_colind", "KBIP", "pos", "margin", "force", "type", "D", "state")
+    )
+    """What it takes from snapshots."""
+
+    def __init__(self, model: mujoco.MjModel, snapshots: Snapshots):
+        self._model, self._snapshots = model, snapshots
         self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
-        self._sparse = mujoco.mj_isSparse(model)
+        self._sparse = bool(mujoco.mj_isSparse(model))
         self.know_velocity = has_velocity_slopes(model)
         self._twin = _implicit_twin(model) if self.know_velocity else None
         self._mass_places = _places(model.M_rownnz, model.M_colind)
@@ -60,20 +68,15 @@ class ForceSlopes:
     def begin(self, n: int, smooth: bool = True) -> None:
         """Forgets what is recorded, and makes room for n states; with the forces' derivatives by the velocity, unless
         they are known from elsewhere."""
-        self._recorded, self._rows = ConstraintRows(n), None
+        self._n, self._rows = n, None
         self._cones: list[tuple[int, int, np.ndarray]] = []
         self._takes_smooth = smooth and self._twin is not None
-        self._mass, self._smooth = np.zeros((n, self._model.nC)), np.zeros((n, self._model.nD))
+        self._smooth = np.zeros((n if self._takes_smooth else 0, self._model.nD))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Of `data`, at whose state `mj_inverse` and `mj_fwdActuation` have run. Changes what depends on the
-        acceleration."""
-        self._mass[row] = data.M
-        if data.nefc:
-            jacobian = self._jacobian(data)
-            self._recorded.append(row, jacobian, data)
-            if self._elliptic and CONE in data.efc_state:
-                self._weigh_cones(data, jacobian, row)
+        """Of `data`, of which that row's snapshot is. Changes what depends on the acceleration."""
+        if self._elliptic and data.nefc and CONE in data.efc_state:
+            self._weigh_cones(data, row)
         if self._takes_smooth and self._twin is not None:
             mujoco.mj_inverseSkip(self._twin, data, VELOCITY, 1)
             self._smooth[row] = data.qDeriv
@@ -95,16 +98,16 @@ class ForceSlopes:
     def rows(self) -> "Rows":
         """The constraints of all states recorded."""
         if self._rows is None:
-            self._rows = rows = self._recorded.padded(self._model.nv)
+            self._rows = rows = padded_rows(self._snapshots, self._n, self._model.nv, self._sparse)
             for state, first, weighted in self._cones:
                 rows.weighted[state, first : first + len(weighted)] = weighted
         return self._rows
 
     def mass(self) -> Float[np.ndarray, "n nv nv"]:
         """The mass matrices of all states recorded."""
-        mass = np.zeros((len(self._mass), self._model.nv, self._model.nv))
+        mass = np.zeros((self._n, self._model.nv, self._model.nv))
         to, of = self._mass_places  # the lower triangle
-        mass[:, to, of] = mass[:, of, to] = self._mass
+        mass[:, to, of] = mass[:, of, to] = self._snapshots["M"]
         return mass
 
     def implicit_damping(self) -> Float[np.ndarray, " nv"]:
@@ -122,16 +125,12 @@ class ForceSlopes:
         # Of the transposed product, M and M + J' H J being symmetric: (1 + h B M^-1) (M + J' H J).
         return inertia + damping[:, None] * np.linalg.solve(mass, inertia)
 
-    def _jacobian(self, data: mujoco.MjData) -> np.ndarray:
-        shape = (data.nefc, self._model.nv)
-        if not self._sparse:
-            return data.efc_J.reshape(shape).copy()
-        dense = np.zeros(shape)
-        mujoco.mju_sparse2dense(dense, data.efc_J, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind)
-        return dense
-
-    def _weigh_cones(self, data: mujoco.MjData, jacobian: np.ndarray, row: int) -> None:
+    def _weigh_cones(self, data: mujoco.MjData, row: int) -> None:
         """H J of the contacts that slide, whose Hessians the engine has where it is asked for them."""
+        jacobian = data.efc_J
+        if self._sparse:
+            jacobian = _dense(jacobian, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind, self._model.nv)
+        jacobian = jacobian.reshape(data.nefc, self._model.nv)
         force = data.qfrc_inverse - data.qfrc_bias + data.qfrc_passive + data.qfrc_constraint
         acceleration = np.zeros((1, self._model.nv))
         mujoco.mj_solveM(self._model, data, acceleration, force[None])
@@ -195,34 +194,34 @@ class Rows(NamedTuple):
     """MuJoCo's type of constraint."""
 
 
-class ConstraintRows:
-    """Constraint rows of n states, a different number in each, recorded one state after the other."""
+def padded_rows(snapshots: Snapshots, n: int, nv: int, sparse: bool) -> Rows:
+    """Those of n states, a different number in each. Raises KeyError where the snapshots lack them."""
+    groups = snapshots.groups()
+    shape = (n, max((group["efc_D"].shape[1] for group in groups), default=0))
+    rows = Rows(*(np.zeros((*shape, nv)) for _ in range(2)), *(np.zeros(shape) for _ in range(7)))
+    for group in groups:
+        jacobian: np.ndarray = group["efc_J"]
+        m, r = group["efc_D"].shape
+        if sparse:
+            counts, first, columns = group["efc_J_rownnz"], group["efc_J_rowadr"], group["efc_J_colind"]
+            jacobian = np.array([_dense(jacobian[i], counts[i], first[i], columns[i], nv) for i in range(m)])
+        jacobian = jacobian.reshape(m, r, nv)
+        weight = group["efc_D"] * (group["efc_state"] == QUADRATIC)
+        reference = np.moveaxis(group["efc_KBIP"].reshape(m, r, 4), 2, 0)
+        distance = group["efc_pos"] - group["efc_margin"]
+        values = (jacobian, weight[..., None] * jacobian, *reference, distance, group["efc_force"], group["efc_type"])
+        for array, value in zip(rows, values, strict=True):
+            array[group.states, :r] = value
+    return rows
 
-    def __init__(self, n: int):
-        self._counts = np.zeros(n, int)
-        self._parts: list[tuple[np.ndarray, ...]] = []
 
-    def append(self, row: int, jacobian: np.ndarray, data: mujoco.MjData) -> None:
-        """Of `data` at state `row`, in ascending order."""
-        self._counts[row] = len(jacobian)
-        reference = (data.efc_KBIP, data.efc_pos, data.efc_margin)
-        force = (data.efc_force, data.efc_type, data.efc_D, data.efc_state)
-        self._parts.append((jacobian, *(x.copy() for x in reference + force)))
-
-    def padded(self, nv: int) -> Rows:
-        """All that were recorded."""
-        most = int(self._counts.max(initial=0))
-        present: np.ndarray = np.arange(most) < self._counts[:, None]
-        shape = (len(self._counts), most)
-        rows = Rows(*(np.zeros((*shape, nv)) for _ in range(2)), *(np.zeros(shape) for _ in range(7)))
-        if self._parts:
-            columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
-            jacobian, reference, place, margin, force, kind, weight, state = columns
-            weighted = (weight * (state == QUADRATIC))[:, None] * jacobian
-            values = (jacobian, weighted, *reference.T, place - margin, force, kind)
-            for array, value in zip(rows, values, strict=True):
-                array[present] = value
-        return rows
+def _dense(
+    values: np.ndarray, counts: np.ndarray, first: np.ndarray, columns: np.ndarray, width: int
+) -> Float[np.ndarray, "r _"]:
+    """Of a sparse matrix in MuJoCo's form."""
+    out = np.zeros((len(counts), width))
+    mujoco.mju_sparse2dense(out, values, counts, first, columns)
+    return out
 
 
 def has_acceleration_slopes(model: mujoco.MjModel) -> bool:

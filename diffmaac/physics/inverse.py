@@ -17,10 +17,13 @@ from diffmaac.physics.actuation import (
     is_implicit,
 )
 from diffmaac.physics.force_slopes import ForceSlopes, SlopesByDifferences, has_acceleration_slopes
+from diffmaac.physics.snapshots import Snapshots
 from diffmaac.physics.state_differences import StateDifferences
 from diffmaac.physics.state_slopes import StateSlopes
 from diffmaac.physics.user_inputs import STATE, AppliedForces, UserInputs
 
+FORCES = ("qfrc_inverse", "qfrc_actuator", "qfrc_constraint", "qfrc_bias", "qfrc_passive")
+"""Of which r is made, r itself being the first less the second."""
 NOTHING = int(mujoco.mjtStage.mjSTAGE_NONE)
 """The stage up to which everything is there already: none."""
 RESIDUAL = 1e-6
@@ -96,11 +99,15 @@ class InverseDynamics:
             MotorsApart if are_motors(self.model) else ActuatorsApart if are_apart(self.model) else ActuatorsTogether
         )
         self._differences = StateDifferences(self.model, data)
-        closed = ForceSlopes(self.model) if has_acceleration_slopes(self.model) else None
-        self._slopes = closed or SlopesByDifferences(self.model)
-        self._closed = closed and StateSlopes(self.model, closed)
+        self._closed = None
+        if has_acceleration_slopes(self.model):
+            self._snapshots = Snapshots(data, (*FORCES, *StateSlopes.FIELDS), StateSlopes.ARENA)
+            self._slopes = ForceSlopes(self.model, self._snapshots)
+            self._closed = StateSlopes(self.model, self._slopes, self._snapshots)
+        else:
+            self._snapshots = Snapshots(data, FORCES)
+            self._slopes = SlopesByDifferences(self.model)
         self._prepares = model.nu > 0 and is_implicit(self.model)
-        self._forces = (data.qfrc_inverse, data.qfrc_actuator, data.qfrc_constraint, data.qfrc_bias, data.qfrc_passive)
 
     @property
     def models(self) -> list[mujoco.MjModel]:
@@ -109,11 +116,11 @@ class InverseDynamics:
 
     def linearize(self, *inputs: np.ndarray) -> Linearization:
         """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
-        n, data, slopes = len(inputs[0]), self._data, self._slopes
+        n, data, slopes, snapshots = len(inputs[0]), self._data, self._slopes, self._snapshots
         self._states, self._accelerations = np.concatenate(inputs[:4], axis=1), inputs[4]
-        forces = np.zeros((len(self._forces), n, self.model.nv))
         actuators = self._recorder(self.model, inputs[2], inputs[3][:, : self.model.nu])
         closed = self._closed if self._closed is not None and self._closed.begin(n) else None
+        snapshots.begin(n)
         slopes.begin(n, closed is None)
         self._differences.begin(0 if closed is not None else n)
         if self._applied is not None:
@@ -122,8 +129,7 @@ class InverseDynamics:
             self._evaluate(row)
             if not actuators.alone:
                 mujoco.mj_fwdActuation(self.model, data)
-            for target, source in zip(forces, self._forces, strict=True):
-                target[row] = source
+            snapshots.take(row)
             actuators.record(data, row)
             if closed is not None:
                 closed.record(data, row)
@@ -134,6 +140,7 @@ class InverseDynamics:
                 self._differences.record(row, not slopes.know_velocity)
             if self._applied is not None:
                 self._applied.record(self._states[row], row)
+        forces = np.array([snapshots[name] for name in FORCES])
         if isinstance(actuators, MotorsApart) and actuators.alone:
             forces[1] = actuators.on_dofs()
         scale = np.abs(forces).max(axis=(0, 2))

@@ -9,6 +9,7 @@ from diffmaac.physics.contact_slopes import Motions, PlaneContacts
 from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.motion_slopes import MotionSlopes
+from diffmaac.physics.snapshots import Snapshots
 
 LIMIT = int(mujoco.mjtConstraint.mjCNSTR_LIMIT_JOINT)
 
@@ -23,25 +24,25 @@ class StateSlopes:
     of which the force f of the constraints changes with J a - aref, and with its weights where its impedance changes.
     """
 
-    def __init__(self, model: mujoco.MjModel, forces: ForceSlopes):
+    FIELDS = ("cdof", "cinert", "actuator_force", *ForceSlopes.FIELDS, *PlaneContacts.FIELDS)
+    ARENA = (*ForceSlopes.ARENA, *PlaneContacts.ARENA)
+    """What it and its parts take from snapshots."""
+
+    def __init__(self, model: mujoco.MjModel, forces: ForceSlopes, snapshots: Snapshots):
         self._model, self._forces, self._tree = model, forces, KinematicTree(model)
-        self._contacts = PlaneContacts(model, self._tree)
+        self._snapshots, self._contacts = snapshots, PlaneContacts(model, self._tree, snapshots)
         self._servos, self._possible = Servos(model), _have_closed_forms(model)
 
     def begin(self, n: int) -> bool:
         """Forgets what is recorded, and makes room for n states; False where the model has no closed form."""
         if not (self._possible and _are_simple(self._model)):
             return False
-        self._axes, self._inertias = np.zeros((n, self._model.nv, 6)), np.zeros((n, self._model.nbody, 10))
-        self._contacts.begin(n)
         self._servos.begin(n)
         self._unknown = np.zeros(0, int)
         return True
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Of `data`, at whose state `mj_inverse` and `mj_fwdActuation` have run."""
-        self._axes[row], self._inertias[row] = data.cdof, data.cinert
-        self._contacts.record(data, row)
+        """Of `data`, of which that row's snapshot is."""
         self._servos.record(data, row)
 
     def unknown(self) -> Int[np.ndarray, " rows"]:
@@ -56,7 +57,8 @@ class StateSlopes:
         bias force with respect to velocity i. `qacc` is a'."""
         model, rows = self._model, self._forces.rows()
         gravity = np.zeros(3) if _off(model, "GRAVITY") else model.opt.gravity
-        motion = MotionSlopes(model, self._tree, self._axes, self._inertias, qvel, gravity)
+        axes, inertias = (np.ascontiguousarray(self._snapshots[name]) for name in ("cdof", "cinert"))
+        motion = MotionSlopes(model, self._tree, axes, inertias, qvel, gravity)
         qpos, smooth = motion.by_position(qacc), -motion.by_velocity()
         dofs = np.arange(model.nv)
         if not _off(model, "SPRING"):
@@ -64,13 +66,15 @@ class StateSlopes:
         if not _off(model, "DAMPER"):
             smooth[:, dofs, dofs] -= model.dof_damping
         if self._servos.move:
-            by_length, by_rate = self._servos.slopes()
+            by_length, by_rate = self._servos.slopes(self._snapshots["actuator_force"])
             qpos, smooth = qpos - by_length, smooth + by_rate
         if rows.jacobian.shape[1]:
-            qpos += self._by_constraints(rows, motion, qvel, qacc)
+            qpos += self._by_constraints(rows, motion, axes, qvel, qacc)
         return qpos, smooth
 
-    def _by_constraints(self, rows: Rows, motion: MotionSlopes, qvel: np.ndarray, qacc: np.ndarray) -> np.ndarray:
+    def _by_constraints(
+        self, rows: Rows, motion: MotionSlopes, axes: np.ndarray, qvel: np.ndarray, qacc: np.ndarray
+    ) -> np.ndarray:
         """Of -J' f."""
         distance = rows.jacobian * (rows.kind[..., None] == LIMIT)
         pull = np.zeros_like(distance)
@@ -82,7 +86,7 @@ class StateSlopes:
         weight, out = _relative_bend(rows), np.zeros((len(qvel), *[self._model.nv] * 2))
         contacts = self._contacts.contacts()
         if contacts is not None:
-            slopes = self._contacts.slopes(contacts, Motions(self._axes, qvel, qacc, rows.force, rows.rate))
+            slopes = self._contacts.slopes(contacts, Motions(axes, qvel, qacc, rows.force, rows.rate))
             contact, row = np.nonzero(slopes.rows >= 0)
             places = contacts.state[contact], slopes.rows[contact, row]
             distance[places] = slopes.distance[contact]
@@ -108,18 +112,19 @@ class Servos:
         model = self._model
         self.move = bool(model.nu and model.actuator_biasprm[:, 1:3].any())
         """Whether some depend on them."""
-        n = n if self.move else 0
-        self._force, self._moments = np.zeros((n, model.nu)), Moments(model, n)
+        self._moments = Moments(model, n if self.move else 0)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at whose state `mj_fwdActuation` has run."""
         if self.move:
-            self._force[row] = data.actuator_force
             self._moments.record(data, row)
 
-    def slopes(self) -> tuple[Float[np.ndarray, "n nv nv"], Float[np.ndarray, "n nv nv"]]:
-        """Of the force on dof j with respect to coordinate and velocity i; none where a force is at its bound."""
-        free, moments = unbounded_actuators(self._model, self._force), self._moments.free()
+    def slopes(
+        self, force: Float[np.ndarray, "n nu"]
+    ) -> tuple[Float[np.ndarray, "n nv nv"], Float[np.ndarray, "n nv nv"]]:
+        """Of the force on dof j with respect to coordinate and velocity i; none where the force of an actuator is at
+        its bound."""
+        free, moments = unbounded_actuators(self._model, force), self._moments.free()
         by_length, by_rate = (
             self._moments.all().mT @ ((free * bias)[..., None] * moments)
             for bias in self._model.actuator_biasprm[:, 1:3].T

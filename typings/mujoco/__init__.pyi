@@ -365,6 +365,8 @@ class MjData:
     ncon: int
     nefc: int
     nf: int
+    nJ: int
+    parena: int
     efc_D: _Floats
     efc_J: _Floats
     efc_J_colind: _Integers
