@@ -118,7 +118,7 @@ def test_forces_of_rigid_bodies_move_with_every_kind_of_joint() -> None:
                 of_mass[s, i] += (force(moved, qvel[s], vector[s]) - force(moved, qvel[s], 0 * vector[s])) / (2 * step)
         force(qpos, qvel[s], qacc[s])
         axes[s], inertias[s] = data.cdof, data.cinert
-    slopes = MotionSlopes(model, KinematicTree(model), axes, inertias, qvel, model.opt.gravity)
+    slopes = MotionSlopes(KinematicTree(model), axes, inertias, qvel, model.opt.gravity)
     for ours, expected in (
         (slopes.by_position(qacc), by_position),
         (slopes.by_velocity(), by_velocity),

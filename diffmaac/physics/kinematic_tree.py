@@ -12,22 +12,23 @@ class KinematicTree:
 
     Attributes:
         moves: (b, i), dof i moves body b.
-        holds: (b, b), the second body is the first, or one of those that it carries.
+        holds: (i, b), the body of the dof is that body or carries it.
         carries: (i, i), the axis of the second dof moves with the first dof, or is the same.
         follows: (i, i), the first dof's body moves with the second dof, whose own axis the first does not move.
         precedes: (i, i), the first dof's body moves with the second dof, and the second does not follow the first.
     """
 
     moves: Float[np.ndarray, "b i"]
-    holds: Float[np.ndarray, "b b"]
+    holds: Float[np.ndarray, "i b"]
     carries: Float[np.ndarray, "i i"]
     follows: Float[np.ndarray, "i i"]
     precedes: Float[np.ndarray, "i i"]
 
     def __init__(self, model: mujoco.MjModel):
-        self.moves, self.holds = moves(model), np.eye(model.nbody)
+        self.moves, below = moves(model), np.eye(model.nbody)
         for body in range(model.nbody - 1, 0, -1):
-            self.holds[model.body_parentid[body]] += self.holds[body]
+            below[model.body_parentid[body]] += below[body]
+        self.holds = below[model.dof_bodyid]
         self.carries = _carries(model, self.moves)
         onto = self.moves[model.dof_bodyid]
         self.follows = onto * (1 - self.carries)

@@ -1,11 +1,10 @@
 """How the force that a motion of rigid bodies takes depends on their positions and velocities, in closed form."""
 
-import mujoco
 import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.kinematic_tree import KinematicTree
-from diffmaac.physics.spatial import cross, cross_force, inertia_matrix, momentum_matrix, motion_matrix
+from diffmaac.physics.spatial import cross, cross3, cross_force, momentum, times_symmetric
 
 
 class MotionSlopes:
@@ -28,25 +27,24 @@ class MotionSlopes:
 
     def __init__(
         self,
-        model: mujoco.MjModel,
         tree: KinematicTree,
         axes: Float[np.ndarray, "n nv 6"],
         inertias: Float[np.ndarray, "n nbody 10"],
         qvel: Float[np.ndarray, "n nv"],
         gravity: Float[np.ndarray, " 3"],
     ):
-        self._tree, self._bodies, self._axes, self._qvel = tree, model.dof_bodyid, axes, qvel
+        self._tree, self._axes, self._qvel, self._inertias = tree, axes, qvel, inertias
         self._weight = np.concatenate([np.zeros(3), -gravity])
-        self._inertia = inertia_matrix(inertias)
         moving = axes * qvel[..., None]
         self._before, self._velocity = tree.follows @ moving, tree.moves @ moving
         self._rate = cross(self._before, axes)
         self._own = cross(tree.precedes @ moving, axes)
-        self._momentum = _apply(self._inertia, self._velocity)
-        turned = self._inertia @ motion_matrix(self._velocity)
-        by_velocity = momentum_matrix(self._momentum) - turned - turned.mT
-        self._composite, self._by_velocity = self._composed(self._inertia), self._composed(by_velocity)
-        self._inside = _apply(self._composite, axes).mT, _apply(self._by_velocity.mT, axes).mT
+        self._momentum = momentum(inertias, self._velocity)
+        self._composite = tree.holds @ inertias
+        self._turning = tree.holds @ np.concatenate([_turning(inertias, self._velocity), self._momentum], axis=-1)
+        self._inside = momentum(self._composite, axes)
+        turned = self._turn(axes[..., :3], 1.0) + 2 * cross3(self._turning[..., 9:], axes[..., 3:])
+        self._both = np.concatenate([self._inside, turned], axis=-1)
 
     def by_position(self, qacc: Float[np.ndarray, "n nv"]) -> Float[np.ndarray, "n nv nv"]:
         """``[s, i, j]``: the derivative of (M qacc + bias)_j with respect to coordinate i."""
@@ -54,9 +52,8 @@ class MotionSlopes:
         changing = axes * qacc[..., None] + self._rate * self._qvel[..., None]
         acceleration = tree.moves @ changing + self._weight
         change = cross(tree.follows @ changing + self._weight, axes) - cross(self._rate, self._before)
-        force = _apply(self._inertia, acceleration) + cross_force(self._velocity, self._momentum)
-        outer = cross_force(axes, (tree.holds @ force)[:, self._bodies])
-        return self._spread(change, self._rate, outer)
+        force = momentum(self._inertias, acceleration) + cross_force(self._velocity, self._momentum)
+        return self._spread(change, self._rate, cross_force(axes, tree.holds @ force))
 
     def by_velocity(self) -> Float[np.ndarray, "n nv nv"]:
         """``[s, i, j]``: the derivative of bias_j with respect to velocity i."""
@@ -66,21 +63,40 @@ class MotionSlopes:
         """``[s, i, j]``: the derivative of (M vector)_j with respect to coordinate i."""
         tree, axes = self._tree, self._axes
         along = axes * vector[..., None]
-        change, force = cross(tree.follows @ along, axes), _apply(self._inertia, tree.moves @ along)
-        outer = cross_force(axes, (tree.holds @ force)[:, self._bodies]) + _apply(self._composite, change)
-        return tree.carries * (change @ self._inside[0]) + tree.follows * (outer @ axes.mT)
+        change, force = cross(tree.follows @ along, axes), momentum(self._inertias, tree.moves @ along)
+        total = cross_force(axes, tree.holds @ force) + momentum(self._composite, change)
+        return tree.carries * (change @ self._inside.mT) + tree.follows * (total @ axes.mT)
 
     def _spread(self, acceleration: np.ndarray, velocity: np.ndarray, outer: np.ndarray | float) -> np.ndarray:
         """From the changes of the accelerations and velocities of all that dof i moves to the forces on dofs j."""
-        inside = acceleration @ self._inside[0] + velocity @ self._inside[1]
-        total = _apply(self._composite, acceleration) + _apply(self._by_velocity, velocity) + outer
+        spin = velocity[..., :3]
+        inside = np.concatenate([acceleration, spin], axis=-1) @ self._both.mT
+        total = momentum(self._composite, acceleration) + outer
+        total[..., :3] += self._turn(spin, -1.0)
+        total[..., 3:] += 2 * cross3(spin, self._turning[..., 9:])
         return self._tree.carries * inside + self._tree.follows * (total @ self._axes.mT)
 
-    def _composed(self, matrices: Float[np.ndarray, "n nbody 6 6"]) -> Float[np.ndarray, "n nv 6 6"]:
-        """Summed over all bodies that a dof moves."""
-        n, bodies = matrices.shape[:2]
-        return (self._tree.holds @ matrices.reshape(n, bodies, 36)).reshape(n, bodies, 6, 6)[:, self._bodies]
+    def _turn(self, spin: Float[np.ndarray, "n nv 3"], sign: float) -> Float[np.ndarray, "n nv 3"]:
+        """T of `_turning`, summed over the bodies that a dof moves, times spins for the sign -1; for 1 its transposed."""
+        return times_symmetric(self._turning[..., :6], spin) + sign * cross3(self._turning[..., 6:9], spin)
 
 
-def _apply(matrices: Float[np.ndarray, "*n 6 6"], vectors: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6"]:
-    return np.einsum("...ij,...j->...i", matrices, vectors)
+def _turning(inertias: Float[np.ndarray, "n b 10"], velocity: Float[np.ndarray, "n b 6"]) -> Float[np.ndarray, "n b 6"]:
+    """How the force V x* I V of a body changes with its velocity V = (w, u), less the part that its momentum tells.
+
+    The derivative along x is x x* I V - I (V x x) + V x* I x. With the momentum (l, p) that is (T x_w, 2 x_w x p): it
+    does not depend on the linear part of x. T is the matrix of x_w -> x_w x l plus a symmetric one, which is
+    [w] J + ([w] J)' - [c] [u] - ([c] [u])' with the rotational inertia J and the mass times its centre c. Its six
+    numbers are these.
+    """
+    xx, yy, zz, xy, xz, yz, cx, cy, cz, _ = np.moveaxis(inertias, -1, 0)
+    wx, wy, wz, ux, uy, uz = np.moveaxis(velocity, -1, 0)
+    along_x, along_y, along_z = cx * ux, cy * uy, cz * uz
+    out = np.empty((*xx.shape, 6))
+    out[..., 0] = 2 * (wy * xz - wz * xy + along_y + along_z)
+    out[..., 1] = 2 * (wz * xy - wx * yz + along_x + along_z)
+    out[..., 2] = 2 * (wx * yz - wy * xz + along_x + along_y)
+    out[..., 3] = wy * yz - wx * xz + wz * (xx - yy) - ux * cy - uy * cx
+    out[..., 4] = wx * xy - wz * yz + wy * (zz - xx) - ux * cz - uz * cx
+    out[..., 5] = wz * xz - wy * xy + wx * (yy - zz) - uy * cz - uz * cy
+    return out

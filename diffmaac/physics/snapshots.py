@@ -38,6 +38,7 @@ class Snapshots:
         if len(self._copies[0]) < n:  # else it stays: new memory takes as long as the copies
             self._copies = [span.room(n) for span in self._spans]
         self._taken: dict[tuple[int, ...], tuple[list[int], list[np.ndarray]]] = {}
+        self._groups: list[Group] | None = None
 
     def take(self, row: int) -> None:
         """The state at which the MjData is."""
@@ -61,8 +62,11 @@ class Snapshots:
         raise KeyError(name)
 
     def groups(self) -> list["Group"]:
-        """The arrays of the arena, of states with the same number of contacts and constraints together."""
-        return [Group(self._layouts[key], *taken) for key, taken in self._taken.items()]
+        """The arrays of the arena, of states with the same number of contacts and constraints together. No state may be
+        taken after that."""
+        if self._groups is None:
+            self._groups = [Group(self._layouts[key], *taken) for key, taken in self._taken.items()]
+        return self._groups
 
 
 class Group:

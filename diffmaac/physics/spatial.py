@@ -11,23 +11,28 @@ _CROSS = np.zeros((3, 3, 3))
 for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
     _CROSS[i, k, j], _CROSS[i, j, k] = 1.0, -1.0
 
-_MOTION, _MOMENTUM, _INERTIA = np.zeros((6, 6, 6)), np.zeros((6, 6, 6)), np.zeros((10, 6, 6))
-_MOTION[:3, :3, :3] = _MOTION[:3, 3:, 3:] = _MOTION[3:, 3:, :3] = _CROSS
+_MOMENTUM = np.zeros((6, 6, 6))
 _MOMENTUM[:3, :3, :3] = _MOMENTUM[3:, :3, 3:] = _MOMENTUM[3:, 3:, :3] = -_CROSS
-for entry, (row, column) in enumerate(((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))):
-    _INERTIA[entry, row, column] = _INERTIA[entry, column, row] = 1.0
-_INERTIA[6:9, :3, 3:], _INERTIA[6:9, 3:, :3] = _CROSS, -_CROSS
-_INERTIA[9, 3:, 3:] = np.eye(3)
 
 
-def inertia_matrix(numbers: Float[np.ndarray, "*n 10"]) -> Float[np.ndarray, "*n 6 6"]:
-    """From MuJoCo's ten numbers (`MjData.cinert`): motion -> momentum."""
-    return _times(numbers, _INERTIA)
+def momentum(inertia: Float[np.ndarray, "*n 10"], motion: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6"]:
+    """Of a body with MuJoCo's ten numbers (`MjData.cinert`): rotational inertia, mass times centre, mass."""
+    spin, velocity, centre = motion[..., :3], motion[..., 3:], inertia[..., 6:9]
+    angular = times_symmetric(inertia[..., :6], spin) + cross3(centre, velocity)
+    return np.concatenate([angular, inertia[..., 9:] * velocity - cross3(centre, spin)], -1)
 
 
-def motion_matrix(motion: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6 6"]:
-    """Of x -> motion x x, for motions x. Minus its transposed is that for forces."""
-    return _times(motion, _MOTION)
+def times_symmetric(numbers: Float[np.ndarray, "*n 6"], vector: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """A symmetric matrix, of which the numbers are xx, yy, zz, xy, xz, yz, times a vector."""
+    xx, yy, zz, xy, xz, yz = np.moveaxis(numbers, -1, 0)
+    x, y, z = np.moveaxis(vector, -1, 0)
+    out = np.empty(vector.shape)
+    out[..., 0], out[..., 1], out[..., 2] = (
+        xx * x + xy * y + xz * z,
+        xy * x + yy * y + yz * z,
+        xz * x + yz * y + zz * z,
+    )
+    return out
 
 
 def momentum_matrix(force: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6 6"]:

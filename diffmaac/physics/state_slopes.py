@@ -58,7 +58,7 @@ class StateSlopes:
         model, rows = self._model, self._forces.rows()
         gravity = np.zeros(3) if _off(model, "GRAVITY") else model.opt.gravity
         axes, inertias = (np.ascontiguousarray(self._snapshots[name]) for name in ("cdof", "cinert"))
-        motion = MotionSlopes(model, self._tree, axes, inertias, qvel, gravity)
+        motion = MotionSlopes(self._tree, axes, inertias, qvel, gravity)
         qpos, smooth = motion.by_position(qacc), -motion.by_velocity()
         dofs = np.arange(model.nv)
         if not _off(model, "SPRING"):

@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from diffmaac.physics.joints import rotating_joints
 from diffmaac.physics.quaternion import multiply
+from diffmaac.physics.spatial import cross3
 
 SMALL_ANGLE = 0.1
 """Rotations [rad] below which (x - sin x) / x^3 is taken from its series: the error is below 1e-12 on both sides."""
@@ -53,8 +54,8 @@ class TangentSpace:
         sine, cosine = np.sinc(x / np.pi), 0.5 * np.sinc(x / (2 * np.pi)) ** 2  # sin x / x, (1 - cos x) / x^2
         series: np.ndarray = (1 - x**2 / 20 * (1 - x**2 / 42)) / 6
         cubic: np.ndarray = np.where(x < SMALL_ANGLE, series, (1 - sine) / np.maximum(x, SMALL_ANGLE) ** 2)
-        once = np.cross(w, g)
-        twice = np.cross(w, once)
+        once = cross3(w, g)
+        twice = cross3(w, once)
         before[..., self._rotations] = g + sine * once + cosine * twice
         moved[..., self._rotations] = g + cosine * once + cubic * twice
         return before, moved
