@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.kinematic_tree import KinematicTree
-from diffmaac.physics.spatial import cross, cross3, cross_force, momentum, times_symmetric
+from diffmaac.physics.spatial import columns, cross, cross3, cross_force, momentum, times_symmetric
 
 
 class MotionSlopes:
@@ -77,7 +77,7 @@ class MotionSlopes:
         return self._tree.carries * inside + self._tree.follows * (total @ self._axes.mT)
 
     def _turn(self, spin: Float[np.ndarray, "n nv 3"], sign: float) -> Float[np.ndarray, "n nv 3"]:
-        """T of `_turning`, summed over the bodies that a dof moves, times spins for the sign -1; for 1 its transposed."""
+        """T of `_turning`, summed over the bodies of a dof, times spins for the sign -1, and transposed for 1."""
         return times_symmetric(self._turning[..., :6], spin) + sign * cross3(self._turning[..., 6:9], spin)
 
 
@@ -89,8 +89,8 @@ def _turning(inertias: Float[np.ndarray, "n b 10"], velocity: Float[np.ndarray, 
     [w] J + ([w] J)' - [c] [u] - ([c] [u])' with the rotational inertia J and the mass times its centre c. Its six
     numbers are these.
     """
-    xx, yy, zz, xy, xz, yz, cx, cy, cz, _ = np.moveaxis(inertias, -1, 0)
-    wx, wy, wz, ux, uy, uz = np.moveaxis(velocity, -1, 0)
+    xx, yy, zz, xy, xz, yz, cx, cy, cz, _ = columns(inertias)
+    wx, wy, wz, ux, uy, uz = columns(velocity)
     along_x, along_y, along_z = cx * ux, cy * uy, cz * uz
     out = np.empty((*xx.shape, 6))
     out[..., 0] = 2 * (wy * xz - wz * xy + along_y + along_z)
