@@ -22,6 +22,16 @@ UNDETERMINED, LOST = 1e-11, 1e-6
 the share of a parameter in such directions from which on it is not, either."""
 
 
+DEGREES, NORMAL = 3, 1e6
+"""Degrees of freedom of the noise's distribution: the fewest with which it has a variance, and so many that it is
+normal."""
+NORMAL_SCALE, NORMAL_COVARIANCE = 0.62966, 1.86816
+"""For normal noise with a variance of 1: s^2 of `Noise`, and the covariance of what is sought, relative to the inverse
+of the normal equations."""
+SCALINGS, CLOSE = 100, 1e-6
+"""Steps of the search for the noise's scale, at most, and the relative change with which it ends."""
+
+
 @dataclass(frozen=True)
 class Point:
     """Where the fit stands: the numbers sought, and the first states of the windows."""
@@ -139,10 +149,10 @@ class WindowFit:
             off = np.concatenate([self._tangent.difference(qpos, w.qpos), w.qvel - qvel, w.act - act], axis=2)
         return Prediction(qpos, qvel, act, np.where(w.counts[..., None], off, 0.0))
 
-    def normal(self, point: Point, prediction: Prediction, weights: Float[np.ndarray, " x"]) -> Normal:
-        """At a point, with the inverse variances of the coordinates as weights."""
+    def normal(self, point: Point, prediction: Prediction, weights: Float[np.ndarray, "n samples x"]) -> Normal:
+        """At a point, with weights of the residuals: inverse variances."""
         w, (n, length) = self._windows, self._windows.ctrl.shape[:2]
-        x, size = len(weights), len(point.parameters)
+        x, size = weights.shape[2], len(point.parameters)
         inputs = (prediction.qpos[:, :-1], prediction.qvel[:, :-1], prediction.act[:, :-1], w.ctrl)
         qpos, qvel, act, ctrl = (a.reshape(n * length, a.shape[2]) for a in inputs)
         by_state, by_parameters = self._jacobians((qpos, qvel, act, ctrl), self.values(point.parameters))
@@ -150,7 +160,7 @@ class WindowFit:
         forward = np.concatenate([np.tile(np.eye(x), (n, 1, 1)), np.zeros((n, x, size))], axis=2)
         hessian, gradient = np.zeros((n, x + size, x + size)), np.zeros((n, x + size))
         for k in range(length + 1):
-            weighed = forward * (weights[:, None] * w.counts[:, k, None, None])
+            weighed = forward * (weights[:, k, :, None] * w.counts[:, k, None, None])
             hessian += weighed.mT @ forward
             gradient += (weighed.mT @ prediction.residuals[:, k, :, None])[..., 0]
             if k < length:
@@ -179,24 +189,66 @@ class WindowFit:
 
 
 class Noise:
-    """The likelihood of residuals whose noise is unknown, of each coordinate its own: it is what the residuals show.
+    """The likelihood of residuals whose noise is unknown, of each coordinate its own: Student's t distribution.
 
-    The negative logarithm is N / 2 sum_i log s_i^2, with s_i^2 the mean square of coordinate i, but for a constant.
-    Its Gauss-Newton weights are 1 / s_i^2. `quiet` is the least noise that is believed.
+    Where a contact begins within a window, Gauss-Newton may not find the way to the measured motion. Under a normal
+    distribution a few such windows pass for the noise of all; in heavy tails they count for little. The negative
+    logarithm is
+
+        sum_i (N / 2 log s_i^2 + (d + 1) / 2 sum_k log(1 + r_ki^2 / (d s_i^2))),
+
+    but for a constant, with d degrees of freedom and the scales s_i at which it is least. Its Gauss-Newton weights are
+    (d + 1) / (d + r^2 / s^2) / s^2. `quiet` is the least noise that is believed. `variance`, `spread` and `certainty`
+    are those of `DEGREES`.
+
+    Source: Lange, Little, Taylor, "Robust statistical modeling using the t distribution" (JASA 1989).
     """
 
-    def __init__(self, counted: int, quiet: Float[np.ndarray, " x"]):
-        self._counted, self._quiet = counted, quiet
+    def __init__(self, counted: int, quiet: Float[np.ndarray, " x"], degrees: float = DEGREES):
+        self._counted, self._quiet, self._degrees = counted, quiet, degrees
 
     def variance(self, prediction: Prediction) -> Float[np.ndarray, " x"]:
-        """Of each coordinate."""
-        return (prediction.residuals**2).sum(axis=(0, 1)) / self._counted + self._quiet**2
+        """Of each coordinate: that of normal noise with the same scale."""
+        return self._scale(prediction) / NORMAL_SCALE
+
+    def weights(self, prediction: Prediction) -> Float[np.ndarray, "n samples x"]:
+        """Of Gauss-Newton, for each residual."""
+        scale = self._scale(prediction)
+        return self._trust(prediction, scale) / scale
+
+    def certainty(self, prediction: Prediction, freedom: float) -> Float[np.ndarray, "n samples x"]:
+        """Weights with which the normal equations tell the covariance under normal noise, where so many numbers were
+        sought for each coordinate."""
+        return self.weights(prediction) / NORMAL_COVARIANCE * self._left(freedom)
+
+    def spread(self, prediction: Prediction, freedom: float) -> Float[np.ndarray, " x"]:
+        """The standard deviation of the noise, where so many numbers were sought for each coordinate."""
+        return np.sqrt(self.variance(prediction) / self._left(freedom))
 
     def cost(self, prediction: Prediction) -> float:
         """The negative logarithm of the likelihood; infinite where the prediction diverges."""
         with np.errstate(invalid="ignore", over="ignore"):
-            value = 0.5 * self._counted * float(np.log(self.variance(prediction)).sum())
+            scale = self._scale(prediction)
+            tails = np.log1p(prediction.residuals**2 / (self._degrees * scale)).sum()
+            value = 0.5 * self._counted * float(np.log(scale).sum()) + 0.5 * (self._degrees + 1) * float(tails)
         return value if np.isfinite(value) else np.inf
+
+    def _scale(self, prediction: Prediction) -> Float[np.ndarray, " x"]:
+        """s^2, at which it is the mean of the residuals' squares times their trust."""
+        squares = prediction.residuals**2
+        scale = squares.sum(axis=(0, 1)) / self._counted + self._quiet**2
+        for _ in range(SCALINGS):
+            before, trust = scale, self._trust(prediction, scale)
+            scale = (squares * trust).sum(axis=(0, 1)) / self._counted + self._quiet**2
+            if not np.abs(scale / before - 1).max() > CLOSE:
+                break
+        return scale
+
+    def _left(self, freedom: float) -> float:
+        return max(self._counted - freedom, 1.0) / self._counted
+
+    def _trust(self, prediction: Prediction, scale: Float[np.ndarray, " x"]) -> Float[np.ndarray, "n samples x"]:
+        return (self._degrees + 1) / (self._degrees + prediction.residuals**2 / scale)
 
 
 def descend(fit: WindowFit, point: Point, noise: Noise, damping: float) -> tuple[Point, float, float, bool]:
@@ -210,7 +262,7 @@ def descend(fit: WindowFit, point: Point, noise: Noise, damping: float) -> tuple
         raise DivergenceError(
             "the model's motion from the measured states is not finite. Try shorter windows, or other start values."
         )
-    normal = fit.normal(point, prediction, 1 / noise.variance(prediction))
+    normal = fit.normal(point, prediction, noise.weights(prediction))
     for _ in range(DAMPINGS):
         candidate = fit.moved(point, normal, damping)
         ahead = noise.cost(fit.predict(candidate))

@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from diffmaac.differentiable import compiled_model
 from diffmaac.errors import DiffmaacError
 from diffmaac.identification.figure import draw
-from diffmaac.identification.fit import FIRST_DAMPING, Noise, Point, WindowFit, correlation, covariance, descend
+from diffmaac.identification.fit import FIRST_DAMPING, NORMAL, Noise, Point, WindowFit, correlation, covariance, descend
 from diffmaac.identification.found import Identification
 from diffmaac.identification.selection import Selection, select
 from diffmaac.identification.trajectory import Trajectory, Windows, windows
@@ -48,8 +48,9 @@ def identify(
     """The parameters with which the model moves as it was recorded: Gauss-Newton over multiple-shooting windows.
 
     The motion is cut into windows; each begins in a state of its own, which is sought as well, since it was measured
-    with noise. Residuals are weighed by the noise of their coordinate, found from the data. Standard errors are those
-    of the Fisher information with the first states unknown; infinite for what the motion does not determine.
+    with noise. The noise of each coordinate is found from the data, and has heavy tails (Student's t distribution), so
+    that a few windows that cannot be explained do not spoil the fit. Standard errors are those of the Fisher
+    information under normal noise, with the first states unknown; infinite for what the motion does not determine.
 
     Args:
         model: with the values to begin with; anything that `DifferentiablePhysics` takes.
@@ -76,15 +77,16 @@ def identify(
     cut = windows(compiled, recorded, frame_skip, window)
     fit = WindowFit(selection, cut, StepJacobians(selection.space, frame_skip, selection.entries))
     counted = int(cut.counts.sum())
-    noise = Noise(counted, _quiet(compiled, cut))
+    quiet = _quiet(compiled, cut)
+    noise = Noise(counted, quiet)
     with _line(progress) as say:
-        point, used = _descended(fit, noise, iterations, say)
+        point, used = _descended(fit, Noise(counted, quiet, NORMAL), noise, iterations, say)
     prediction = fit.predict(point)
-    freedom = len(cut.qpos) + len(point.parameters) / noise.variance(prediction).size
-    variance = noise.variance(prediction) * counted / max(counted - freedom, 1.0)
-    spread = covariance(fit.normal(point, prediction, 1 / variance), fit.sizes(point))
-    result = _result(selection, cut, fit, point, spread, np.sqrt(variance), used, iterations, figure)
-    related, loud = correlation(prediction, cut), np.sqrt(variance) > LOUD * _quiet(compiled, cut)
+    freedom = len(cut.qpos) + len(point.parameters) / prediction.residuals.shape[2]
+    spread = covariance(fit.normal(point, prediction, noise.certainty(prediction, freedom)), fit.sizes(point))
+    found = noise.spread(prediction, freedom)
+    result = _result(selection, cut, fit, point, spread, found, used, iterations, figure)
+    related, loud = correlation(prediction, cut), found > LOUD * quiet
     doubts = _doubts(compiled, np.where(loud, related, 0.0), counted)
     return replace(result, notes=[*result.notes, *doubts])
 
@@ -103,25 +105,27 @@ def _doubts(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: in
     ]
 
 
-def _descended(fit: WindowFit, noise: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
+def _descended(fit: WindowFit, normal: Noise, heavy: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
     """The point where the cost falls no more, and the steps taken.
 
-    Each time the first states come from an observer that believes the model more.
+    Normal noise leaves no window behind; heavy tails then let go those that cannot be explained. Several descents each
+    begin with first states from an observer, which believes the model more from one to the next.
     """
     best, used = fit.start(), 0
-    least = noise.cost(fit.predict(best))
-    for gain in GAINS:
-        point = fit.observed(best.parameters, gain)
-        damping, before = FIRST_DAMPING, np.inf
-        while used < iterations:
-            point, now, damping, falls = descend(fit, point, noise, damping)
-            used += 1
-            say.show(used, min(now, least))
-            if now < least:
-                best, least = point, now
-            if not falls or before - now < SETTLED:
-                break
-            before = now
+    for noise, most, gains in ((normal, max(1, iterations // 3), GAINS), (heavy, iterations, (None, *GAINS))):
+        least = noise.cost(fit.predict(best))
+        for gain in gains:
+            point = best if gain is None else fit.observed(best.parameters, gain)
+            damping, before = FIRST_DAMPING, np.inf
+            while used < most:
+                point, now, damping, falls = descend(fit, point, noise, damping)
+                used += 1
+                say.show(used, min(now, least))
+                if now < least:
+                    best, least = point, now
+                if not falls or before - now < SETTLED:
+                    break
+                before = now
     return best, used
 
 
