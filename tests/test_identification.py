@@ -8,7 +8,7 @@ import pytest
 
 import diffmaac
 from diffmaac import DiffmaacError, Trajectory
-from diffmaac.identification.fit import Normal, covariance
+from diffmaac.identification.fit import DEGREES, NORMAL_COVARIANCE, NORMAL_SCALE, Normal, covariance
 from diffmaac.identification.selection import select
 from diffmaac.physics import ParameterSpace, StepJacobians
 
@@ -73,6 +73,38 @@ def test_standard_errors_are_the_spread_of_what_is_found() -> None:
         deviations.append((found.values - [2, 0.5, 5]) / found.standard_errors)
         np.testing.assert_allclose(found.noise, [1e-3, 1e-2], rtol=0.3)
     assert 0.15 < np.mean(np.square(deviations)) < 2.5
+
+
+def test_a_few_wrong_measurements_do_not_spoil_the_fit() -> None:
+    """Six samples in a hundred are off by a hundred times the noise, as those of a sensor that slips now and then."""
+    motion, rng = record(CART.format(m=2, b=0.5, k=5), 100, 1e-3), np.random.default_rng(1)
+    wrong = rng.choice(np.arange(5, 100), 6, replace=False)
+    motion.qpos[wrong] += 0.1 * rng.choice([-1, 1], (6, 1))
+    motion.qvel[wrong] += rng.choice([-1, 1], (6, 1))
+    found = diffmaac.identify(
+        CART.format(m=1.5, b=0.3, k=4), motion, ["body_mass[cart]", "dof_damping[x]", "jnt_stiffness[x]"], window=40
+    ).value
+    assert (np.abs(found.values - [2, 0.5, 5]) < 2 * found.standard_errors).all()
+    assert (found.standard_errors < [0.2, 0.2, 0.6]).all()  # those of the motion without wrong samples: 0.12, 0.12, 0.4
+    np.testing.assert_allclose(found.noise, [1e-3, 1e-2], rtol=0.5)
+
+
+def test_scale_and_covariance_of_normal_noise() -> None:
+    """By quadrature: s^2 is the mean of w z^2. The covariance is <psi^2> / <psi'>^2 with psi = w z / s^2, where the
+    normal equations have s^2 / <w>."""
+    z: np.ndarray = np.linspace(-12, 12, 100_001)
+    density: np.ndarray = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+
+    def trust(scale: float) -> np.ndarray:
+        return (DEGREES + 1) / (DEGREES + z**2 / scale)
+
+    scale = 1.0
+    for _ in range(100):
+        scale = float(density @ (trust(scale) * z**2))
+    score: np.ndarray = trust(scale) * z / scale
+    covariance = float(density @ score**2) / float(density @ np.gradient(score, z)) ** 2
+    assert scale == pytest.approx(NORMAL_SCALE, rel=1e-4)
+    assert covariance / (scale / float(density @ trust(scale))) == pytest.approx(NORMAL_COVARIANCE, rel=1e-4)
 
 
 def test_a_leg_is_found_to_one_percent_from_two_seconds_with_noise() -> None:
