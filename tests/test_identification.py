@@ -79,10 +79,14 @@ def test_a_few_wrong_measurements_do_not_spoil_the_fit() -> None:
     """Six samples in a hundred are off by a hundred times the noise, as those of a sensor that slips now and then."""
     motion, rng = record(CART.format(m=2, b=0.5, k=5), 100, 1e-3), np.random.default_rng(1)
     wrong = rng.choice(np.arange(5, 100), 6, replace=False)
-    motion.qpos[wrong] += 0.1 * rng.choice([-1, 1], (6, 1))
-    motion.qvel[wrong] += rng.choice([-1, 1], (6, 1))
+    qpos, qvel = np.array(motion.qpos), np.array(motion.qvel)
+    qpos[wrong] += 0.1 * rng.choice([-1, 1], (6, 1))
+    qvel[wrong] += rng.choice([-1, 1], (6, 1))
     found = diffmaac.identify(
-        CART.format(m=1.5, b=0.3, k=4), motion, ["body_mass[cart]", "dof_damping[x]", "jnt_stiffness[x]"], window=40
+        CART.format(m=1.5, b=0.3, k=4),
+        Trajectory(qpos, qvel, motion.ctrl),
+        ["body_mass[cart]", "dof_damping[x]", "jnt_stiffness[x]"],
+        window=40,
     ).value
     assert (np.abs(found.values - [2, 0.5, 5]) < 2 * found.standard_errors).all()
     assert (found.standard_errors < [0.2, 0.2, 0.6]).all()  # those of the motion without wrong samples: 0.12, 0.12, 0.4
