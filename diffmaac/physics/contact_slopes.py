@@ -66,7 +66,7 @@ class PlaneContacts:
 
     FIELDS = ("subtree_com", "geom_xmat")
     ARENA = tuple(f"contact.{name}" for name in ("geom", "efc_address", "dim", "pos", "frame", "friction", "dist"))
-    """What it takes from them."""
+    """What it takes from the snapshots."""
 
     def __init__(self, model: mujoco.MjModel, tree: KinematicTree, snapshots: Snapshots):
         self._snapshots = snapshots

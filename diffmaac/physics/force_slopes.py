@@ -74,7 +74,7 @@ class ForceSlopes:
         self._smooth = np.zeros((n if self._takes_smooth else 0, self._model.nD))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Of `data`, of which that row's snapshot is. Changes what depends on the acceleration."""
+        """Of `data`, at the state of that row's snapshot. Changes what depends on the acceleration."""
         if self._elliptic and data.nefc and CONE in data.efc_state:
             self._weigh_cones(data, row)
         if self._takes_smooth and self._twin is not None:
@@ -127,10 +127,11 @@ class ForceSlopes:
 
     def _weigh_cones(self, data: mujoco.MjData, row: int) -> None:
         """H J of the contacts that slide, whose Hessians the engine has where it is asked for them."""
-        jacobian = data.efc_J
+        nefc, nv = data.nefc, self._model.nv
         if self._sparse:
-            jacobian = _dense(jacobian, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind, self._model.nv)
-        jacobian = jacobian.reshape(data.nefc, self._model.nv)
+            jacobian = _dense(data.efc_J, data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind, nv)
+        else:
+            jacobian = data.efc_J[: nefc * nv].reshape(nefc, nv)
         force = data.qfrc_inverse - data.qfrc_bias + data.qfrc_passive + data.qfrc_constraint
         acceleration = np.zeros((1, self._model.nv))
         mujoco.mj_solveM(self._model, data, acceleration, force[None])
@@ -195,7 +196,7 @@ class Rows(NamedTuple):
 
 
 def padded_rows(snapshots: Snapshots, n: int, nv: int, sparse: bool) -> Rows:
-    """Those of n states, a different number in each. Raises KeyError where the snapshots lack them."""
+    """Those of n states, a different number in each."""
     groups = snapshots.groups()
     shape = (n, max((group["efc_D"].shape[1] for group in groups), default=0))
     rows = Rows(*(np.zeros((*shape, nv)) for _ in range(2)), *(np.zeros(shape) for _ in range(7)))
@@ -205,7 +206,8 @@ def padded_rows(snapshots: Snapshots, n: int, nv: int, sparse: bool) -> Rows:
         if sparse:
             counts, first, columns = group["efc_J_rownnz"], group["efc_J_rowadr"], group["efc_J_colind"]
             jacobian = np.array([_dense(jacobian[i], counts[i], first[i], columns[i], nv) for i in range(m)])
-        jacobian = jacobian.reshape(m, r, nv)
+        else:  # with room behind for rows that have no effect, which MuJoCo drops
+            jacobian = jacobian[:, : r * nv].reshape(m, r, nv)
         weight = group["efc_D"] * (group["efc_state"] == QUADRATIC)
         reference = np.moveaxis(group["efc_KBIP"].reshape(m, r, 4), 2, 0)
         distance = group["efc_pos"] - group["efc_margin"]

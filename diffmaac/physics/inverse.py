@@ -23,7 +23,7 @@ from diffmaac.physics.state_slopes import StateSlopes
 from diffmaac.physics.user_inputs import STATE, AppliedForces, UserInputs
 
 FORCES = ("qfrc_inverse", "qfrc_actuator", "qfrc_constraint", "qfrc_bias", "qfrc_passive")
-"""Of which r is made, r itself being the first less the second."""
+"""The forces that cancel in r, which is the first less the second."""
 NOTHING = int(mujoco.mjtStage.mjSTAGE_NONE)
 """The stage up to which everything is there already: none."""
 RESIDUAL = 1e-6

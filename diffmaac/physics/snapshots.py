@@ -11,7 +11,9 @@ from jaxtyping import Int, UInt8
 GAP = 4096
 """Bytes between two arrays up to which one copy of both is faster than two."""
 ALIGNMENT = 8
-"""Bytes that the rows of copies are a multiple of."""
+"""Bytes that first places and the rows of copies are a multiple of."""
+MOST_LAYOUTS = 256
+"""Of the arena, that are remembered: scenes of many loose bodies hardly meet the same one twice."""
 
 
 class Snapshots:
@@ -35,6 +37,8 @@ class Snapshots:
     def begin(self, n: int) -> None:
         """Forgets what was taken, of which no view may be used any more, and makes room for n states."""
         self._n = n
+        if len(self._layouts) > MOST_LAYOUTS:
+            self._layouts.clear()
         if len(self._copies[0]) < n:  # else it stays: new memory takes as long as the copies
             self._copies = [span.room(n) for span in self._spans]
         self._taken: dict[tuple[int, ...], tuple[list[int], list[np.ndarray]]] = {}
@@ -46,7 +50,8 @@ class Snapshots:
             copies[row, : span.size] = span.memory
         data = self._data
         if self._arena and data.nefc + data.ncon:
-            # MuJoCo puts these arrays one after the other in its arena, so that their sizes determine their places.
+            # MuJoCo puts these arrays one after the other in its arena, so that their sizes determine their places. It
+            # does so before it drops rows without any effect: the size is then in nJ, and no longer in nefc.
             key = data.ncon, data.nefc, data.nJ, data.parena
             if key not in self._layouts:
                 self._layouts[key] = Span({name: operator.attrgetter(name)(data) for name in self._arena})
@@ -66,6 +71,7 @@ class Snapshots:
         taken after that."""
         if self._groups is None:
             self._groups = [Group(self._layouts[key], *taken) for key, taken in self._taken.items()]
+            self._taken = {}
         return self._groups
 
 
@@ -80,7 +86,8 @@ class Group:
 
     def __init__(self, span: "Span", states: list[int], copies: list[np.ndarray]):
         self.states, self._span, self._copies = np.array(states), span, span.room(len(states))
-        self._copies[:, : span.size] = copies
+        for target, copy in zip(self._copies, copies, strict=True):
+            target[: span.size] = copy
 
     def __getitem__(self, name: str) -> np.ndarray:
         """One of them, (m, ...)."""
@@ -92,20 +99,24 @@ class Span:
 
     Attributes:
         memory: the stretch itself, as long as the owner of the arrays lives.
-        places: of each array: its first byte in the stretch, and what it looks like.
+        places: of each array: its first byte in the stretch, its shape, strides and type.
     """
 
     memory: UInt8[np.ndarray, " size"]
-    places: dict[str, tuple[int, np.ndarray]]
+    places: dict[str, tuple[int, tuple[int, ...], tuple[int, ...], np.dtype]]
 
     def __init__(self, arrays: dict[str, np.ndarray]):
         bounds = [np.lib.array_utils.byte_bounds(x) for x in arrays.values() if x.size]
         first, end = min((low for low, _ in bounds), default=0), max((high for _, high in bounds), default=0)
+        first -= first % ALIGNMENT
         self.size = end - first
         self.memory = np.zeros(0, np.uint8)
         if self.size:
             self.memory = np.ctypeslib.as_array((ctypes.c_uint8 * self.size).from_address(first))
-        self.places = {name: (np.lib.array_utils.byte_bounds(x)[0] - first, x) for name, x in arrays.items()}
+        self.places = {
+            name: (np.lib.array_utils.byte_bounds(x)[0] - first, x.shape, x.strides, x.dtype)
+            for name, x in arrays.items()
+        }
 
     def room(self, n: int) -> UInt8[np.ndarray, "n _"]:
         """For n copies, of which each may end with some bytes that are not used."""
@@ -113,10 +124,10 @@ class Span:
 
     def view(self, name: str, copies: UInt8[np.ndarray, "n _"]) -> np.ndarray:
         """That array in all copies, (n, ...)."""
-        offset, like = self.places[name]
-        if like.size == 0 or len(copies) == 0:
-            return np.zeros((len(copies), *like.shape), like.dtype)
-        return np.ndarray((len(copies), *like.shape), like.dtype, copies, offset, (copies.strides[0], *like.strides))
+        offset, shape, strides, dtype = self.places[name]
+        if 0 in shape or len(copies) == 0:
+            return np.zeros((len(copies), *shape), dtype)
+        return np.ndarray((len(copies), *shape), dtype, copies, offset, (copies.strides[0], *strides))
 
 
 def _spans(arrays: dict[str, np.ndarray]) -> list[Span]:

@@ -42,7 +42,7 @@ class StateSlopes:
         return True
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Of `data`, of which that row's snapshot is."""
+        """Of `data`, at the state of that row's snapshot."""
         self._servos.record(data, row)
 
     def unknown(self) -> Int[np.ndarray, " rows"]:
@@ -57,7 +57,7 @@ class StateSlopes:
         bias force with respect to velocity i. `qacc` is a'."""
         model, rows = self._model, self._forces.rows()
         gravity = np.zeros(3) if _off(model, "GRAVITY") else model.opt.gravity
-        axes, inertias = (np.ascontiguousarray(self._snapshots[name]) for name in ("cdof", "cinert"))
+        axes, inertias = (self._snapshots[name].copy() for name in ("cdof", "cinert"))
         motion = MotionSlopes(self._tree, axes, inertias, qvel, gravity)
         qpos, smooth = motion.by_position(qacc), -motion.by_velocity()
         dofs = np.arange(model.nv)
