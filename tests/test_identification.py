@@ -8,7 +8,15 @@ import pytest
 
 import diffmaac
 from diffmaac import DiffmaacError, Trajectory
-from diffmaac.identification.fit import DEGREES, NORMAL_COVARIANCE, NORMAL_SCALE, Normal, covariance
+from diffmaac.identification.fit import (
+    DEGREES,
+    NORMAL_COVARIANCE,
+    NORMAL_SCALE,
+    Noise,
+    Normal,
+    Prediction,
+    covariance,
+)
 from diffmaac.identification.selection import select
 from diffmaac.physics import ParameterSpace, StepJacobians
 
@@ -91,6 +99,35 @@ def test_a_few_wrong_measurements_do_not_spoil_the_fit() -> None:
     assert (np.abs(found.values - [2, 0.5, 5]) < 2 * found.standard_errors).all()
     assert (found.standard_errors < [0.2, 0.2, 0.6]).all()  # those of the motion without wrong samples: 0.12, 0.12, 0.4
     np.testing.assert_allclose(found.noise, [1e-3, 1e-2], rtol=0.5)
+
+
+@pytest.mark.parametrize(("slipped", "told"), [(0, False), (20, True)])
+def test_what_hardly_counts_is_told_and_is_no_doubt(slipped: int, told: bool) -> None:
+    motion = record(CART.format(m=2, b=0.5, k=5), 200, 1e-3)
+    qpos = np.array(motion.qpos)
+    qpos[100 : 100 + slipped] += 0.1
+    result = diffmaac.identify(
+        CART.format(m=1.5, b=0.5, k=5), Trajectory(qpos, motion.qvel, motion.ctrl), ["body_mass[cart]"], window=20
+    )
+    assert any("hardly count" in note for note in result.notes) == told
+    assert not any("no noise" in note for note in result.notes)
+    assert np.abs(result.value.values - 2) < 3 * result.value.standard_errors
+
+
+def test_the_gradient_of_the_noise_is_that_of_its_cost() -> None:
+    """Near the least noise that is believed as well, where residuals are but rounding."""
+    residuals, quiet = np.random.default_rng(0).normal(size=(4, 6, 3)) * [1e-9, 1e-8, 1.0], np.full(3, 1e-8)
+    noise, empty = Noise(24, quiet), np.zeros((4, 6, 0))
+
+    def cost(values: np.ndarray) -> float:
+        return noise.cost(Prediction(empty, empty, empty, values))
+
+    slopes = noise.weights(Prediction(empty, empty, empty, residuals)) * residuals
+    for place in np.ndindex(residuals.shape[1:]):
+        step = np.zeros_like(residuals)
+        step[(0, *place)] = 1e-3 * np.abs(residuals[(0, *place)])
+        central = (cost(residuals + step) - cost(residuals - step)) / (2 * step.max())
+        assert central == pytest.approx(slopes[(0, *place)], rel=1e-3)
 
 
 def test_scale_and_covariance_of_normal_noise() -> None:

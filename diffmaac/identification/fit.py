@@ -28,7 +28,9 @@ normal."""
 NORMAL_SCALE, NORMAL_COVARIANCE = 0.62966, 1.86816
 """For normal noise with a variance of 1: s^2 of `Noise`, and the covariance of what is sought, relative to the inverse
 of the normal equations."""
-SCALINGS, CLOSE = 100, 1e-6
+LITTLE = 0.1
+"""Trust below which a residual hardly counts: more than six times s."""
+SCALINGS, CLOSE = 2000, 1e-6
 """Steps of the search for the noise's scale, at most, and the relative change with which it ends."""
 
 
@@ -195,11 +197,11 @@ class Noise:
     distribution a few such windows pass for the noise of all; in heavy tails they count for little. The negative
     logarithm is
 
-        sum_i (N / 2 log s_i^2 + (d + 1) / 2 sum_k log(1 + r_ki^2 / (d s_i^2))),
+        sum_i (N / 2 (log s_i^2 + quiet_i^2 / s_i^2) + (d + 1) / 2 sum_k log(1 + r_ki^2 / (d s_i^2))),
 
-    but for a constant, with d degrees of freedom and the scales s_i at which it is least. Its Gauss-Newton weights are
-    (d + 1) / (d + r^2 / s^2) / s^2. `quiet` is the least noise that is believed. `variance`, `spread` and `certainty`
-    are those of `DEGREES`.
+    but for a constant, with d degrees of freedom and the scales s_i at which it is least. `quiet` is the least noise
+    that is believed. The Gauss-Newton weights are (d + 1) / (d + r^2 / s^2) / s^2. `spread` and `certainty` are for
+    `DEGREES` degrees of freedom alone.
 
     Source: Lange, Little, Taylor, "Robust statistical modeling using the t distribution" (JASA 1989).
     """
@@ -207,14 +209,14 @@ class Noise:
     def __init__(self, counted: int, quiet: Float[np.ndarray, " x"], degrees: float = DEGREES):
         self._counted, self._quiet, self._degrees = counted, quiet, degrees
 
-    def variance(self, prediction: Prediction) -> Float[np.ndarray, " x"]:
-        """Of each coordinate: that of normal noise with the same scale."""
-        return self._scale(prediction) / NORMAL_SCALE
-
     def weights(self, prediction: Prediction) -> Float[np.ndarray, "n samples x"]:
         """Of Gauss-Newton, for each residual."""
         scale = self._scale(prediction)
         return self._trust(prediction, scale) / scale
+
+    def trust(self, prediction: Prediction) -> Float[np.ndarray, "n samples x"]:
+        """What each residual counts relative to normal noise; about one, and next to nothing far away."""
+        return self._trust(prediction, self._scale(prediction))
 
     def certainty(self, prediction: Prediction, freedom: float) -> Float[np.ndarray, "n samples x"]:
         """Weights with which the normal equations tell the covariance under normal noise, where so many numbers were
@@ -223,14 +225,20 @@ class Noise:
 
     def spread(self, prediction: Prediction, freedom: float) -> Float[np.ndarray, " x"]:
         """The standard deviation of the noise, where so many numbers were sought for each coordinate."""
-        return np.sqrt(self.variance(prediction) / self._left(freedom))
+        return np.sqrt(self._scale(prediction) / NORMAL_SCALE / self._left(freedom))
+
+    def outlying(self, prediction: Prediction) -> float:
+        """The share of the measured numbers that lie so far away that they hardly count."""
+        trust = self.trust(prediction)
+        return float((trust < LITTLE).sum()) / (self._counted * trust.shape[-1])
 
     def cost(self, prediction: Prediction) -> float:
         """The negative logarithm of the likelihood; infinite where the prediction diverges."""
         with np.errstate(invalid="ignore", over="ignore"):
             scale = self._scale(prediction)
-            tails = np.log1p(prediction.residuals**2 / (self._degrees * scale)).sum()
-            value = 0.5 * self._counted * float(np.log(scale).sum()) + 0.5 * (self._degrees + 1) * float(tails)
+            tails = float(np.log1p(prediction.residuals**2 / (self._degrees * scale)).sum())
+            each = float((np.log(scale) + self._quiet**2 / scale).sum())
+            value = 0.5 * self._counted * each + 0.5 * (self._degrees + 1) * tails
         return value if np.isfinite(value) else np.inf
 
     def _scale(self, prediction: Prediction) -> Float[np.ndarray, " x"]:
@@ -272,9 +280,12 @@ def descend(fit: WindowFit, point: Point, noise: Noise, damping: float) -> tuple
     return point, here, damping, False
 
 
-def correlation(prediction: Prediction, windows: Windows) -> Float[np.ndarray, " x"]:
-    """Of the residuals of each coordinate with those of the next sample: of white noise 0 +- 1 / sqrt(samples)."""
-    residuals, pairs = prediction.residuals, windows.counts[:, 1:, None]
+def correlation(
+    prediction: Prediction, trust: Float[np.ndarray, "n samples x"], windows: Windows
+) -> Float[np.ndarray, " x"]:
+    """Of the residuals of each coordinate with those of the next sample: of white noise 0 +- 1 / sqrt(samples). They
+    count as much as they are trusted."""
+    residuals, pairs = np.sqrt(trust) * prediction.residuals, windows.counts[:, 1:, None]
     products = (residuals[:, 1:] * residuals[:, :-1] * pairs).sum((0, 1))
     return products / np.maximum((residuals**2).sum((0, 1)), np.finfo(np.float64).tiny)
 

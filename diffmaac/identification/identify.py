@@ -84,11 +84,21 @@ def identify(
     prediction = fit.predict(point)
     freedom = len(cut.qpos) + len(point.parameters) / prediction.residuals.shape[2]
     spread = covariance(fit.normal(point, prediction, noise.certainty(prediction, freedom)), fit.sizes(point))
-    found = noise.spread(prediction, freedom)
-    result = _result(selection, cut, fit, point, spread, found, used, iterations, figure)
-    related, loud = correlation(prediction, cut), found > LOUD * quiet
-    doubts = _doubts(compiled, np.where(loud, related, 0.0), counted)
+    result = _result(selection, cut, fit, point, spread, noise.spread(prediction, freedom), used, iterations, figure)
+    loud = np.sqrt((prediction.residuals**2).sum((0, 1)) / counted) > LOUD * quiet
+    related = np.where(loud, correlation(prediction, noise.trust(prediction), cut), 0.0)
+    doubts = [*_left_out(noise.outlying(prediction)), *_doubts(compiled, related, counted)]
     return replace(result, notes=[*result.notes, *doubts])
+
+
+def _left_out(share: float) -> list[str]:
+    """A note where some of what was measured hardly counts."""
+    if share == 0:
+        return []
+    return [
+        f"{share:.1%} of the measured numbers lie more than six times the noise away and hardly count: wrong"
+        " measurements, contacts that begin at another time, or something that the model lacks."
+    ]
 
 
 def _doubts(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: int) -> list[str]:
@@ -108,13 +118,17 @@ def _doubts(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: in
 def _descended(fit: WindowFit, normal: Noise, heavy: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
     """The point where the cost falls no more, and the steps taken.
 
-    Normal noise leaves no window behind; heavy tails then let go those that cannot be explained. Several descents each
-    begin with first states from an observer, which believes the model more from one to the next.
+    Normal noise leaves no window behind; heavy tails then let go those that cannot be explained. Most descents begin
+    with first states from an observer, which believes the model more from one to the next. None is needed any more
+    once everything is explained.
     """
     best, used = fit.start(), 0
-    for noise, most, gains in ((normal, max(1, iterations // 3), GAINS), (heavy, iterations, (None, *GAINS))):
+    for noise, most, gains in ((normal, iterations // 3, GAINS), (heavy, iterations, (None, *GAINS))):
         least = noise.cost(fit.predict(best))
         for gain in gains:
+            explained = noise is heavy and gain is not None and noise.outlying(fit.predict(best)) == 0
+            if used >= most or explained:
+                break
             point = best if gain is None else fit.observed(best.parameters, gain)
             damping, before = FIRST_DAMPING, np.inf
             while used < most:
