@@ -1,6 +1,6 @@
 """The fit from beginning to end: windows, weights, steps, standard errors, a table and a figure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,16 +79,20 @@ def identify(
     counted = int(cut.counts.sum())
     quiet = _quiet(compiled, cut)
     noise = Noise(counted, quiet)
+
+    def doubts(point: Point) -> list[str]:
+        prediction = fit.predict(point)
+        loud = np.sqrt((prediction.residuals**2).sum((0, 1)) / counted) > LOUD * quiet
+        related = np.where(loud, correlation(prediction, noise.trust(prediction), cut), 0.0)
+        return [*_left_out(noise.outlying(prediction)), *_related(compiled, related, counted)]
+
     with _line(progress) as say:
-        point, used = _descended(fit, Noise(counted, quiet, NORMAL), noise, iterations, say)
+        point, used = _descended(fit, Noise(counted, quiet, NORMAL), noise, doubts, iterations, say)
     prediction = fit.predict(point)
     freedom = len(cut.qpos) + len(point.parameters) / prediction.residuals.shape[2]
     spread = covariance(fit.normal(point, prediction, noise.certainty(prediction, freedom)), fit.sizes(point))
     result = _result(selection, cut, fit, point, spread, noise.spread(prediction, freedom), used, iterations, figure)
-    loud = np.sqrt((prediction.residuals**2).sum((0, 1)) / counted) > LOUD * quiet
-    related = np.where(loud, correlation(prediction, noise.trust(prediction), cut), 0.0)
-    doubts = [*_left_out(noise.outlying(prediction)), *_doubts(compiled, related, counted)]
-    return replace(result, notes=[*result.notes, *doubts])
+    return replace(result, notes=[*result.notes, *doubts(point)])
 
 
 def _left_out(share: float) -> list[str]:
@@ -101,7 +105,7 @@ def _left_out(share: float) -> list[str]:
     ]
 
 
-def _doubts(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: int) -> list[str]:
+def _related(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: int) -> list[str]:
     """A note where the residuals are no noise; none where they may be."""
     worst = int(related.argmax())
     if related[worst] < max(CORRELATED, DEVIATIONS / np.sqrt(counted)):
@@ -115,19 +119,25 @@ def _doubts(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: in
     ]
 
 
-def _descended(fit: WindowFit, normal: Noise, heavy: Noise, iterations: int, say: "_Say") -> tuple[Point, int]:
+def _descended(
+    fit: WindowFit,
+    normal: Noise,
+    heavy: Noise,
+    doubts: Callable[[Point], list[str]],
+    iterations: int,
+    say: "_Say",
+) -> tuple[Point, int]:
     """The point where the cost falls no more, and the steps taken.
 
     Normal noise leaves no window behind; heavy tails then let go those that cannot be explained. Most descents begin
-    with first states from an observer, which believes the model more from one to the next. None is needed any more
-    once everything is explained.
+    with first states from an observer, which believes the model more from one to the next. They end where there are no
+    doubts.
     """
     best, used = fit.start(), 0
     for noise, most, gains in ((normal, iterations // 3, GAINS), (heavy, iterations, (None, *GAINS))):
         least = noise.cost(fit.predict(best))
         for gain in gains:
-            explained = noise is heavy and gain is not None and noise.outlying(fit.predict(best)) == 0
-            if used >= most or explained:
+            if used >= most or (gain is not gains[0] and not doubts(best)):
                 break
             point = best if gain is None else fit.observed(best.parameters, gain)
             damping, before = FIRST_DAMPING, np.inf
