@@ -20,8 +20,6 @@ NEGLIGIBLE = 1e-14
 UNDETERMINED, LOST = 1e-11, 1e-6
 """Eigenvalue of the scaled Fisher information, relative to the largest, below which a direction is not determined; and
 the share of a parameter in such directions from which on it is not, either."""
-
-
 DEGREES, NORMAL = 3, 1e6
 """Degrees of freedom of the noise's distribution: the fewest with which it has a variance, and so many that it is
 normal."""
@@ -226,11 +224,6 @@ class Noise:
     def spread(self, prediction: Prediction, freedom: float) -> Float[np.ndarray, " x"]:
         """The standard deviation of the noise, where so many numbers were sought for each coordinate."""
         return np.sqrt(self._scale(prediction) / NORMAL_SCALE / self._left(freedom))
-
-    def outlying(self, prediction: Prediction) -> float:
-        """The share of the measured numbers that lie so far away that they hardly count."""
-        trust = self.trust(prediction)
-        return float((trust < LITTLE).sum()) / (self._counted * trust.shape[-1])
 
     def cost(self, prediction: Prediction) -> float:
         """The negative logarithm of the likelihood; infinite where the prediction diverges."""

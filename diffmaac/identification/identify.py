@@ -14,7 +14,17 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from diffmaac.differentiable import compiled_model
 from diffmaac.errors import DiffmaacError
 from diffmaac.identification.figure import draw
-from diffmaac.identification.fit import FIRST_DAMPING, NORMAL, Noise, Point, WindowFit, correlation, covariance, descend
+from diffmaac.identification.fit import (
+    FIRST_DAMPING,
+    LITTLE,
+    NORMAL,
+    Noise,
+    Point,
+    WindowFit,
+    correlation,
+    covariance,
+    descend,
+)
 from diffmaac.identification.found import Identification
 from diffmaac.identification.selection import Selection, select
 from diffmaac.identification.trajectory import Trajectory, Windows, windows
@@ -83,8 +93,10 @@ def identify(
     def doubts(point: Point) -> list[str]:
         prediction = fit.predict(point)
         loud = np.sqrt((prediction.residuals**2).sum((0, 1)) / counted) > LOUD * quiet
-        related = np.where(loud, correlation(prediction, noise.trust(prediction), cut), 0.0)
-        return [*_left_out(noise.outlying(prediction)), *_related(compiled, related, counted)]
+        trust = noise.trust(prediction)
+        share = float((trust < LITTLE).sum()) / (counted * trust.shape[-1])
+        related = np.where(loud, correlation(prediction, trust, cut), 0.0)
+        return [*_left_out(share), *_correlated(compiled, related, counted)]
 
     with _line(progress) as say:
         point, used = _descended(fit, Noise(counted, quiet, NORMAL), noise, doubts, iterations, say)
@@ -105,7 +117,7 @@ def _left_out(share: float) -> list[str]:
     ]
 
 
-def _related(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: int) -> list[str]:
+def _correlated(model: mujoco.MjModel, related: Float[np.ndarray, " x"], counted: int) -> list[str]:
     """A note where the residuals are no noise; none where they may be."""
     worst = int(related.argmax())
     if related[worst] < max(CORRELATED, DEVIATIONS / np.sqrt(counted)):

@@ -125,9 +125,9 @@ class Servos:
         """Of the force on dof j with respect to coordinate and velocity i; none where the force of an actuator is at
         its bound."""
         free, moments = unbounded_actuators(self._model, force), self._moments.free()
+        from_joints = self._moments.all().mT
         by_length, by_rate = (
-            self._moments.all().mT @ ((free * bias)[..., None] * moments)
-            for bias in self._model.actuator_biasprm[:, 1:3].T
+            from_joints @ ((free * bias)[..., None] * moments) for bias in self._model.actuator_biasprm[:, 1:3].T
         )
         return by_length, by_rate
 

@@ -29,7 +29,7 @@ policies of a run that stands still fall; their mean over a thousand environment
 CALM: dict[str, Any] = {**BALANCE, "fall_reward": -20.0, "target_entropy": -0.5}
 """Preset `quick/learned` of a body that walks before it can stand. With the fall's price of `BALANCE` it walks fast and
 falls after some 300 steps: at gamma = 0.99 that is worth more than to stand. The higher price brings it to stand first
-and then to walk, and noisier actions keep it away from the brink."""
+and then to walk, and noisier actions make it walk so that a disturbance does not fell it."""
 
 SPEED: dict[str, Any] = {
     "critic_target": "td",
