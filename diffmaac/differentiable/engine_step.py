@@ -83,7 +83,10 @@ def _finite_gradients(found: Sequence[np.ndarray], inputs_and_cotangents: Sequen
 
 def check_inputs(inputs: Sequence[Tensor], user: UserInputs | None = None) -> None:
     """Raises DivergenceError where a state or an input is not finite, with its row, and where a quaternion is zero."""
-    for name, x in parts_of(inputs, user).items():
+    parts = parts_of(inputs, user)
+    if "mocap_quat" not in parts and not_finite(torch.cat(list(inputs[:4]), 1)) is None:
+        return
+    for name, x in parts.items():
         if (row := not_finite(x)) is not None:
             raise DivergenceError(f"{name} is not finite in row {row} of {len(x)}. Look at what produced it.")
         if name == "mocap_quat" and (zero := (x.unflatten(1, (-1, 4)) == 0).all(2).any(1)).any():
@@ -116,8 +119,9 @@ def check_outputs(engine: HasSteps, inputs: Sequence[Tensor], outputs: Sequence[
 
 def check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -> None:
     """Raises DivergenceError where a gradient is not finite, with its row: that of the step, or that which arrives."""
-    row = not_finite(torch.cat(list(cotangents), 1))
-    if row is not None:
+    if not_finite(torch.cat([*cotangents, *gradients], 1)) is None:
+        return
+    if (row := not_finite(torch.cat(list(cotangents), 1))) is not None:
         raise DivergenceError(
             f"the gradient that arrives at the step's result is not finite in row {row} of {len(cotangents[0])}: look"
             " at what was computed from the result."
@@ -144,4 +148,4 @@ def arrays(sources: Sequence[Tensor]) -> list[np.ndarray]:
 
 def tensors(sources: Sequence[np.ndarray], like: Tensor) -> tuple[Tensor, ...]:
     """The same numbers in torch, of the dtype and on the device of `like`."""
-    return tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in sources)
+    return tuple(torch.from_numpy(x).to(like.device, like.dtype) for x in sources)

@@ -46,11 +46,16 @@ class ActuationSlopes:
 class Moments:
     """How the force of each actuator acts on each dof, at n states, recorded one after the other."""
 
-    def __init__(self, model: mujoco.MjModel, n: int):
-        self._model = model
-        self._values, self._force = np.zeros((n, model.nu, model.nv)), np.zeros((n, model.nv))
+    def __init__(self, model: mujoco.MjModel):
+        self._model, self._bounded = model, np.flatnonzero(model.jnt_actfrclimited)
         self.constant = moments_are_constant(model)
         """Whether they are those of the first row in all."""
+        self.begin(0)
+
+    def begin(self, n: int) -> None:
+        """Forgets what is recorded, and makes room for n states."""
+        nu, nv = self._model.nu, self._model.nv
+        self._values, self._force = np.zeros((n, nu, nv)), np.zeros((n, nv))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at state `row` with all stages done."""
@@ -61,12 +66,11 @@ class Moments:
 
     def apply(self, force: Float[np.ndarray, "n nu"]) -> Float[np.ndarray, "n nv"]:
         """These forces of the actuators on the dofs, instead of those recorded."""
-        model, joints = self._model, np.flatnonzero(self._model.jnt_actfrclimited)
-        total = (force[:, None] @ self.all())[:, 0]
-        dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
-        total[:, dofs] = np.clip(total[:, dofs], low, high)
-        self._force = total
-        return total
+        self._force = (force[:, None] @ self.all())[:, 0]
+        if len(self._bounded):
+            dofs, low, high = self._bounds()
+            self._force[:, dofs] = np.clip(self._force[:, dofs], low, high)
+        return self._force
 
     def all(self) -> Float[np.ndarray, "n nu nv"]:
         """Those of all rows."""
@@ -76,22 +80,23 @@ class Moments:
 
     def free(self) -> Float[np.ndarray, "n nu nv"]:
         """Those of all rows; zero on the dofs whose joint bounds the force, which does not move there."""
-        return self.all() * unbounded_dofs(self._model, self._force)[:, None]
+        if len(self._bounded) == 0:
+            return self.all()
+        dofs, low, high = self._bounds()
+        inside = np.ones(self._force.shape)
+        inside[:, dofs] = (low < self._force[:, dofs]) & (self._force[:, dofs] < high)
+        return self.all() * inside[:, None]
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The dofs whose joints bound the force of actuators, and its least and its greatest value."""
+        low, high = self._model.jnt_actfrcrange[self._bounded].T
+        return self._model.jnt_dofadr[self._bounded], low, high
 
 
 def unbounded_actuators(model: mujoco.MjModel, force: Float[np.ndarray, "n nu"]) -> Float[np.ndarray, "n nu"]:
     """1, and 0 where the force of an actuator is at its bound."""
     low, high = model.actuator_forcerange.T
     return np.where(model.actuator_forcelimited, (low < force) & (force < high), 1.0)
-
-
-def unbounded_dofs(model: mujoco.MjModel, force: Float[np.ndarray, "n nv"]) -> Float[np.ndarray, "n nv"]:
-    """1, and 0 where the joint of a dof bounds the force of actuators, which is at its bound."""
-    joints = np.flatnonzero(model.jnt_actfrclimited)
-    dofs, (low, high) = model.jnt_dofadr[joints], model.jnt_actfrcrange[joints].T
-    out = np.ones(force.shape)
-    out[:, dofs] = (low < force[:, dofs]) & (force[:, dofs] < high)
-    return out
 
 
 class ActuatorsApart:
@@ -101,12 +106,17 @@ class ActuatorsApart:
     alone = False
     """Forces depend on the state as well."""
 
-    def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
-        self._model, n = model, len(ctrl)
+    def __init__(self, model: mujoco.MjModel):
+        self._model, self._moments = model, Moments(model)
+
+    def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
+        """Forgets what is recorded, and makes room for n states with these inputs."""
+        n, model = len(ctrl), self._model
         self._steps = tuple(DIFFERENCE * np.maximum(1.0, np.abs(values)) for values in (act, ctrl))
         self._moved = tuple((x, x + step, x - step) for x, step in zip((act, ctrl), self._steps, strict=True))
         self._forces, self._rates = np.zeros((2, 2, n, model.nu)), np.zeros((2, 2, n, model.na))
-        self._rate, self._moments = np.zeros((n, model.na)), Moments(model, n)
+        self._rate = np.zeros((n, model.na))
+        self._moments.begin(n)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Moves activations and controls of `data`, which is at state `row`, all stages done, and puts them back."""
@@ -142,10 +152,14 @@ class MotorsApart:
     """Slopes of n states where each actuator has one control, a fixed gain and no activation: its force rises with its
     control by the gain, unless control, force or joint are at their bounds."""
 
-    def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
-        self._model, self._ctrl = model, ctrl
-        self._moments = Moments(model, len(ctrl))
-        self.alone = _depend_on_controls_alone(model)
+    def __init__(self, model: mujoco.MjModel):
+        self._model, self._moments = model, Moments(model)
+
+    def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
+        """Forgets what is recorded, and makes room for n states with these inputs."""
+        self._ctrl = ctrl
+        self._moments.begin(len(ctrl))
+        self.alone = _depend_on_controls_alone(self._model)
         self._forces = self._driven() if self.alone else np.zeros(ctrl.shape)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
@@ -186,11 +200,14 @@ class ActuatorsTogether:
 
     alone = False
 
-    def __init__(self, model: mujoco.MjModel, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]):
+    def __init__(self, model: mujoco.MjModel):
         self._model = model
         self._implicit = is_implicit(model)
         self._in_motion = model.na > 0 and not np.isin(model.actuator_dyntype, _SIMPLE_DYNAMICS).all()
-        self._slopes = ActuationSlopes.zeros(len(ctrl), model)
+
+    def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
+        """Forgets what is recorded, and makes room for n states."""
+        self._slopes = ActuationSlopes.zeros(len(ctrl), self._model)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Moves the inputs of `data`, which is at state `row` with all stages done, and puts them back."""
@@ -238,6 +255,12 @@ class ActuatorsTogether:
         mujoco.mj_inverseSkip(self._model, data, int(mujoco.mjtStage.mjSTAGE_NONE), 1)
         mujoco.mj_fwdActuation(self._model, data)
         return data.act_dot
+
+
+def actuators_of(model: mujoco.MjModel) -> MotorsApart | ActuatorsApart | ActuatorsTogether:
+    """The fastest of them that may be used."""
+    kind = MotorsApart if are_motors(model) else ActuatorsApart if are_apart(model) else ActuatorsTogether
+    return kind(model)
 
 
 def is_implicit(model: mujoco.MjModel) -> bool:

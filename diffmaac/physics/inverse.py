@@ -9,11 +9,8 @@ from jaxtyping import Float
 
 from diffmaac.physics.actuation import (
     ActuationSlopes,
-    ActuatorsApart,
-    ActuatorsTogether,
     MotorsApart,
-    are_apart,
-    are_motors,
+    actuators_of,
     is_implicit,
 )
 from diffmaac.physics.force_slopes import ForceSlopes, SlopesByDifferences, has_acceleration_slopes
@@ -95,9 +92,7 @@ class InverseDynamics:
         self._applied = AppliedForces(self.model, inputs) if inputs is not None and inputs.names else None
         self._data = data = mujoco.MjData(self.model)
         self._qacc = data.qacc
-        self._recorder = (
-            MotorsApart if are_motors(self.model) else ActuatorsApart if are_apart(self.model) else ActuatorsTogether
-        )
+        self._actuators = actuators_of(self.model)
         self._differences = StateDifferences(self.model, data)
         self._closed = None
         if has_acceleration_slopes(self.model):
@@ -118,7 +113,8 @@ class InverseDynamics:
         """At qpos (n, nq), qvel (n, nv), act (n, na), ctrl (n, nu) and the acceleration (n, nv) of the steps."""
         n, data, slopes, snapshots = len(inputs[0]), self._data, self._slopes, self._snapshots
         self._states, self._accelerations = np.concatenate(inputs[:4], axis=1), inputs[4]
-        actuators = self._recorder(self.model, inputs[2], inputs[3][:, : self.model.nu])
+        actuators = self._actuators
+        actuators.begin(inputs[2], inputs[3][:, : self.model.nu])
         closed = self._closed if self._closed is not None and self._closed.begin(n) else None
         snapshots.begin(n)
         slopes.begin(n, closed is None)

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.bilinear import bilinear
 from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.spatial import columns, cross, cross3, cross_force, momentum, times_symmetric
 
@@ -81,7 +82,8 @@ class MotionSlopes:
         return times_symmetric(self._turning[..., :6], spin) + sign * cross3(self._turning[..., 6:9], spin)
 
 
-def _turning(inertias: Float[np.ndarray, "n b 10"], velocity: Float[np.ndarray, "n b 6"]) -> Float[np.ndarray, "n b 6"]:
+@bilinear(10, 6)
+def _turning(inertias: Float[np.ndarray, "*n 10"], velocity: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6"]:
     """How the force V x* I V of a body changes with its velocity V = (w, u), less the part that its momentum tells.
 
     The derivative along x is x x* I V - I (V x x) + V x* I x. With the momentum (l, p) that is (T x_w, 2 x_w x p): it

@@ -6,6 +6,8 @@ Source: Featherstone, "Rigid Body Dynamics Algorithms" (2008), chapter 2.
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.bilinear import bilinear
+
 _CROSS = np.zeros((3, 3, 3))
 """``a @ _CROSS`` is the matrix of b -> a x b."""
 for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
@@ -15,13 +17,22 @@ _MOMENTUM = np.zeros((6, 6, 6))
 _MOMENTUM[:3, :3, :3] = _MOMENTUM[3:, :3, 3:] = _MOMENTUM[3:, 3:, :3] = -_CROSS
 
 
-def momentum(inertia: Float[np.ndarray, "*n 10"], motion: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6"]:
-    """Of a body with MuJoCo's ten numbers (`MjData.cinert`): rotational inertia, mass times centre, mass."""
-    spin, velocity, centre = motion[..., :3], motion[..., 3:], inertia[..., 6:9]
-    angular = times_symmetric(inertia[..., :6], spin) + cross3(centre, velocity)
-    return np.concatenate([angular, inertia[..., 9:] * velocity - cross3(centre, spin)], -1)
+def columns(numbers: Float[np.ndarray, "*n k"]) -> list[np.ndarray]:
+    """The last axis apart."""
+    return [numbers[..., i] for i in range(numbers.shape[-1])]
 
 
+@bilinear(3, 3)
+def cross3(a: Float[np.ndarray, "*#n 3"], b: Float[np.ndarray, "*#n 3"]) -> Float[np.ndarray, "*_ 3"]:
+    """a x b; for many short arrays several times as fast as `np.cross`."""
+    (ax, ay, az), (bx, by, bz) = columns(a), columns(b)
+    first = ay * bz - az * by
+    out = np.empty((*first.shape, 3))
+    out[..., 0], out[..., 1], out[..., 2] = first, az * bx - ax * bz, ax * by - ay * bx
+    return out
+
+
+@bilinear(6, 3)
 def times_symmetric(numbers: Float[np.ndarray, "*n 6"], vector: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     """A symmetric matrix, of which the numbers are xx, yy, zz, xy, xz, yz, times a vector."""
     xx, yy, zz, xy, xz, yz = columns(numbers)
@@ -33,21 +44,15 @@ def times_symmetric(numbers: Float[np.ndarray, "*n 6"], vector: Float[np.ndarray
     return out
 
 
-def columns(numbers: Float[np.ndarray, "*n k"]) -> list[np.ndarray]:
-    """The last axis apart."""
-    return [numbers[..., i] for i in range(numbers.shape[-1])]
+@bilinear(10, 6)
+def momentum(inertia: Float[np.ndarray, "*n 10"], motion: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6"]:
+    """Of a body with MuJoCo's ten numbers (`MjData.cinert`): rotational inertia, mass times centre, mass."""
+    spin, velocity, centre = motion[..., :3], motion[..., 3:], inertia[..., 6:9]
+    angular = times_symmetric(inertia[..., :6], spin) + cross3(centre, velocity)
+    return np.concatenate([angular, inertia[..., 9:] * velocity - cross3(centre, spin)], -1)
 
 
-def momentum_matrix(force: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6 6"]:
-    """Of x -> x x* force, for motions x."""
-    return _times(force, _MOMENTUM)
-
-
-def cross_matrix(vector: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
-    """Of x -> vector x x; rows x of a matrix come to x x vector by ``x @ cross_matrix(vector)``."""
-    return _times(vector, _CROSS)
-
-
+@bilinear(6, 6)
 def cross(a: Float[np.ndarray, "*#n 6"], b: Float[np.ndarray, "*#n 6"]) -> Float[np.ndarray, "*_ 6"]:
     """How a motion b changes that is moved along a."""
     return np.concatenate(
@@ -55,6 +60,7 @@ def cross(a: Float[np.ndarray, "*#n 6"], b: Float[np.ndarray, "*#n 6"]) -> Float
     )
 
 
+@bilinear(6, 6)
 def cross_force(a: Float[np.ndarray, "*#n 6"], f: Float[np.ndarray, "*#n 6"]) -> Float[np.ndarray, "*_ 6"]:
     """How a force f changes that is moved along a."""
     return np.concatenate(
@@ -62,13 +68,14 @@ def cross_force(a: Float[np.ndarray, "*#n 6"], f: Float[np.ndarray, "*#n 6"]) ->
     )
 
 
-def cross3(a: Float[np.ndarray, "*#n 3"], b: Float[np.ndarray, "*#n 3"]) -> Float[np.ndarray, "*_ 3"]:
-    """a x b; for many short arrays several times as fast as `np.cross`."""
-    (ax, ay, az), (bx, by, bz) = columns(a), columns(b)
-    first = ay * bz - az * by
-    out = np.empty((*first.shape, 3))
-    out[..., 0], out[..., 1], out[..., 2] = first, az * bx - ax * bz, ax * by - ay * bx
-    return out
+def cross_matrix(vector: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
+    """Of x -> vector x x; rows x of a matrix come to x x vector by ``x @ cross_matrix(vector)``."""
+    return _times(vector, _CROSS)
+
+
+def momentum_matrix(force: Float[np.ndarray, "*n 6"]) -> Float[np.ndarray, "*n 6 6"]:
+    """Of x -> x x* force, for motions x."""
+    return _times(force, _MOMENTUM)
 
 
 def _times(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:

@@ -93,7 +93,8 @@ class StateSlopes:
             pull[places] += slopes.pull[contact, row]
             weight[places] = weight[contacts.state[contact], contacts.address[contact]]
             np.subtract.at(out, contacts.state, slopes.force)
-            self._unknown = np.unique(contacts.state[~slopes.right])
+            if not slopes.right.all():
+                self._unknown = np.unique(contacts.state[~slopes.right])
         pull += (rows.stiffness * (rows.impedance + rows.bend * rows.distance))[..., None] * distance
         scaled = (weight * rows.force)[..., None] * rows.jacobian
         return out + pull.mT @ rows.weighted - distance.mT @ scaled
@@ -104,15 +105,14 @@ class Servos:
     after the other."""
 
     def __init__(self, model: mujoco.MjModel):
-        self._model = model
+        self._model, self._moments = model, Moments(model)
         self.begin(0)
 
     def begin(self, n: int) -> None:
         """Forgets what is recorded, and makes room for n states."""
-        model = self._model
-        self.move = bool(model.nu and model.actuator_biasprm[:, 1:3].any())
+        self.move = bool(self._model.actuator_biasprm[:, 1:3].any())
         """Whether some depend on them."""
-        self._moments = Moments(model, n if self.move else 0)
+        self._moments.begin(n if self.move else 0)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
         """Of `data`, at whose state `mj_fwdActuation` has run."""

@@ -28,6 +28,8 @@ class TangentSpace:
         self, qpos: Float[np.ndarray, "*#batch nq"], displacement: Float[np.ndarray, "*#batch nv"]
     ) -> Float[np.ndarray, "... nq"]:
         """qpos moved by the displacement [m, rad]."""
+        if len(self._rotations) == 0:
+            return qpos + displacement
         moved = np.array(np.broadcast_to(qpos, (*displacement.shape[:-1], self.nq)))
         moved[..., self._scalar_qpos] += displacement[..., self._scalar_dofs]
         angle_axis = displacement[..., self._rotations]
@@ -67,6 +69,8 @@ class TangentSpace:
 
         A quaternion's has no component along the quaternion: the physics does not depend on its length.
         """
+        if len(self._rotations) == 0:
+            return gradient.copy()
         out = np.zeros(qpos.shape)
         out[..., self._scalar_qpos] = gradient[..., self._scalar_dofs]
         quaternion = qpos[..., self._quaternions]
@@ -104,6 +108,8 @@ class TangentSpace:
         self, qpos: Float[np.ndarray, "*batch nq"], gradient: Float[np.ndarray, "*batch nq"]
     ) -> Float[np.ndarray, "*batch nv"]:
         """The gradient with respect to displacements of a function whose gradient with respect to qpos is given."""
+        if len(self._rotations) == 0:
+            return gradient.copy()
         out = np.zeros((*qpos.shape[:-1], self.nv))
         out[..., self._scalar_dofs] = gradient[..., self._scalar_qpos]
         conjugate = qpos[..., self._quaternions] * np.array([1.0, -1.0, -1.0, -1.0])
