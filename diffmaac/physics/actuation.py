@@ -1,5 +1,6 @@
 """How forces of actuators and rates of activations depend on activations and controls, in the C engine."""
 
+import abc
 import dataclasses
 
 import mujoco
@@ -99,18 +100,37 @@ def unbounded_actuators(model: mujoco.MjModel, force: Float[np.ndarray, "n nu"])
     return np.where(model.actuator_forcelimited, (low < force) & (force < high), 1.0)
 
 
-class ActuatorsApart:
-    """Slopes of n states where each actuator has one control, one force and at most one activation, and nothing
-    couples them: all are moved at once, and the moments tell their forces on the dofs apart."""
+class AbstractActuators(abc.ABC):
+    """The slopes of n states, recorded one after the other."""
 
     alone = False
-    """Forces depend on the state as well."""
+    """Whether the forces depend on the controls alone: they are then known without the engine."""
+
+    @abc.abstractmethod
+    def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
+        """Forgets what is recorded, and makes room for n states with these inputs."""
+
+    @abc.abstractmethod
+    def record(self, data: mujoco.MjData, row: int) -> None:
+        """Of `data`, at state `row` with all stages done, and with its actuators unless they are `alone`."""
+
+    @abc.abstractmethod
+    def slopes(self) -> ActuationSlopes:
+        """Of all rows recorded."""
+
+    def on_dofs(self, recorded: Float[np.ndarray, "n nv"]) -> Float[np.ndarray, "n nv"]:
+        """Their forces on the dofs: those that the engine recorded, unless they are `alone`."""
+        return recorded
+
+
+class ActuatorsApart(AbstractActuators):
+    """Slopes of n states where each actuator has one control, one force and at most one activation, and nothing
+    couples them: all are moved at once, and the moments tell their forces on the dofs apart."""
 
     def __init__(self, model: mujoco.MjModel):
         self._model, self._moments = model, Moments(model)
 
     def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
-        """Forgets what is recorded, and makes room for n states with these inputs."""
         n, model = len(ctrl), self._model
         self._steps = tuple(DIFFERENCE * np.maximum(1.0, np.abs(values)) for values in (act, ctrl))
         self._moved = tuple((x, x + step, x - step) for x, step in zip((act, ctrl), self._steps, strict=True))
@@ -119,7 +139,7 @@ class ActuatorsApart:
         self._moments.begin(n)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Moves activations and controls of `data`, which is at state `row`, all stages done, and puts them back."""
+        """Moves activations and controls of `data`, and puts them back."""
         if self._model.nu == 0:
             return
         self._rate[row] = data.act_dot
@@ -134,7 +154,6 @@ class ActuatorsApart:
             target[:] = here[row]
 
     def slopes(self) -> ActuationSlopes:
-        """Of all rows recorded."""
         model, out = self._model, ActuationSlopes.zeros(len(self._rate), self._model)
         moments = self._moments.free()
         owners, acts = owners_of_activations(model), np.arange(model.na)
@@ -148,7 +167,7 @@ class ActuatorsApart:
         return out
 
 
-class MotorsApart:
+class MotorsApart(AbstractActuators):
     """Slopes of n states where each actuator has one control, a fixed gain and no activation: its force rises with its
     control by the gain, unless control, force or joint are at their bounds."""
 
@@ -156,22 +175,19 @@ class MotorsApart:
         self._model, self._moments = model, Moments(model)
 
     def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
-        """Forgets what is recorded, and makes room for n states with these inputs."""
         self._ctrl = ctrl
         self._moments.begin(len(ctrl))
         self.alone = _depend_on_controls_alone(self._model)
         self._forces = self._driven() if self.alone else np.zeros(ctrl.shape)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Of `data`, at state `row` with all stages done."""
         if not self.alone:
             self._forces[row] = data.actuator_force
         if not self.alone or row == 0 or not self._moments.constant:
             self._moments.record(data, row)
 
-    def on_dofs(self) -> Float[np.ndarray, "n nv"]:
-        """Where the forces depend on nothing but the controls: those on the dofs."""
-        return self._moments.apply(self._forces)
+    def on_dofs(self, recorded: Float[np.ndarray, "n nv"]) -> Float[np.ndarray, "n nv"]:
+        return self._moments.apply(self._forces) if self.alone else recorded
 
     def _driven(self) -> np.ndarray:
         model, ctrl = self._model, self._ctrl
@@ -181,7 +197,6 @@ class MotorsApart:
         return np.where(model.actuator_forcelimited, np.clip(force, *model.actuator_forcerange.T), force)
 
     def slopes(self) -> ActuationSlopes:
-        """Of all rows recorded."""
         model, out = self._model, ActuationSlopes.zeros(len(self._ctrl), self._model)
         free = unbounded_actuators(model, self._forces)
         if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
@@ -194,11 +209,9 @@ class MotorsApart:
         return out
 
 
-class ActuatorsTogether:
+class ActuatorsTogether(AbstractActuators):
     """Slopes of n states for any actuators: one activation or control is moved after the other, and for rates that
     depend on the motion (of controllers with a memory, electric motors) one position and velocity after the other."""
-
-    alone = False
 
     def __init__(self, model: mujoco.MjModel):
         self._model = model
@@ -206,11 +219,10 @@ class ActuatorsTogether:
         self._in_motion = model.na > 0 and not np.isin(model.actuator_dyntype, _SIMPLE_DYNAMICS).all()
 
     def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
-        """Forgets what is recorded, and makes room for n states."""
         self._slopes = ActuationSlopes.zeros(len(ctrl), self._model)
 
     def record(self, data: mujoco.MjData, row: int) -> None:
-        """Moves the inputs of `data`, which is at state `row` with all stages done, and puts them back."""
+        """Moves the inputs of `data`, and puts them back."""
         slopes = self._slopes
         slopes.rate[row] = data.act_dot
         self._move_each(data, data.act, slopes.force_act[row], slopes.rate_act[row])
@@ -219,7 +231,6 @@ class ActuatorsTogether:
             self._move_body(data, slopes.rate_qpos[row], slopes.rate_qvel[row])
 
     def slopes(self) -> ActuationSlopes:
-        """Of all rows recorded."""
         return self._slopes
 
     def _move_each(self, data: mujoco.MjData, moved: np.ndarray, force: np.ndarray, rate: np.ndarray) -> None:
@@ -257,7 +268,7 @@ class ActuatorsTogether:
         return data.act_dot
 
 
-def actuators_of(model: mujoco.MjModel) -> MotorsApart | ActuatorsApart | ActuatorsTogether:
+def actuators_of(model: mujoco.MjModel) -> AbstractActuators:
     """The fastest of them that may be used."""
     kind = MotorsApart if are_motors(model) else ActuatorsApart if are_apart(model) else ActuatorsTogether
     return kind(model)

@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from diffmaac.physics.actuation import (
     ActuationSlopes,
-    MotorsApart,
     actuators_of,
     is_implicit,
 )
@@ -137,8 +136,7 @@ class InverseDynamics:
             if self._applied is not None:
                 self._applied.record(self._states[row], row)
         forces = np.array([snapshots[name] for name in FORCES])
-        if isinstance(actuators, MotorsApart) and actuators.alone:
-            forces[1] = actuators.on_dofs()
+        forces[1] = actuators.on_dofs(forces[1])
         scale = np.abs(forces).max(axis=(0, 2))
         if closed is None:
             qpos, smooth = self._differences.qpos(scale, self._set), None

@@ -31,6 +31,10 @@ CALM: dict[str, Any] = {**BALANCE, "fall_reward": -20.0, "target_entropy": -0.5}
 falls after some 300 steps: at gamma = 0.99 that is worth more than to stand. The higher price brings it to stand first
 and then to walk, and noisier actions make it walk so that a disturbance does not fell it."""
 
+CRAWL: dict[str, Any] = {**BALANCE, "target_entropy": -0.5, "actor_every": 2}
+"""Preset `quick/learned` of a body that stands by itself, and falls once it runs. Noisier actions, and a policy that
+learns half as often as its critics, which saves a third of the time."""
+
 SPEED: dict[str, Any] = {
     "critic_target": "td",
     "updates_per_step": 4,
@@ -104,6 +108,7 @@ WALKER2D: Presets = {
 }
 ANT: Presets = {
     "paper": {"steps": 300_000, "horizon": 4, "rollout_length": [1, 25]},
-    "quick": {**LOCOMOTION, "steps": 20_000},
-    "quick/true": BODY_TRUE,
+    "quick": {**LOCOMOTION, "steps": 40_000},
+    "quick/learned": CRAWL,
+    "quick/true": {**BODY_TRUE, "steps": 20_000},
 }
