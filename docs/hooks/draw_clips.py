@@ -1,7 +1,7 @@
 """Draws the moving pictures of the tasks' pages and of the README, with the library itself.
 
 python docs/hooks/draw_clips.py walker2d ant                 random actions
-python docs/hooks/draw_clips.py runs/hopper-... runs/...     the best policy of each run, on the clip of its task
+python docs/hooks/draw_clips.py runs/hopper-... runs/...     the best or last policy of each run, on the clip of its task
 
 Each clip is the beginning of an episode; clips.csv beside them has the return of the whole episode, for the captions.
 """
@@ -83,10 +83,11 @@ def episode(task: Task, act: Action, out: Path) -> tuple[float, float]:
 
 
 def of_run(folder: Path) -> dict[str, str]:
-    """Draws the best policy of a run; its row of the table."""
-    agent = diffmaac.load(folder, which="best")
+    """Draws the best policy of a run, or the last where it has kept none; its row of the table."""
+    which = "best" if (folder / "best").is_dir() else "last"
+    agent = diffmaac.load(folder, which=which)
     seconds, total = episode(agent.task, agent.act, TASKS / f"{agent.task.name}_moving.webp")
-    return row(agent.task.name, "best", agent.settings.run.dynamics, str(agent.step), seconds, total)
+    return row(agent.task.name, which, agent.settings.run.dynamics, str(agent.step), seconds, total)
 
 
 def of_chance(name: str) -> dict[str, str]:
