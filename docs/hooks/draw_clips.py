@@ -1,7 +1,7 @@
 """Draws the moving pictures of the tasks' pages and of the README, with the library itself.
 
 python docs/hooks/draw_clips.py walker2d ant                 random actions
-python docs/hooks/draw_clips.py runs/hopper-... runs/...     the best or last policy of each run, on the clip of its task
+python docs/hooks/draw_clips.py runs/hopper-... runs/...     best or last policy of each run, on the clip of its task
 
 Each clip is the beginning of an episode; clips.csv beside them has the return of the whole episode, for the captions.
 """
