@@ -15,9 +15,9 @@ import diffmaac
 from diffmaac.registration import gymnasium_id
 from diffmaac.tasks import task_names
 
-MODULES = 60
-"""More than `import diffmaac` may load, those of the standard library among them. They are counted, since their time
-is that of the processor."""
+MODULES = 40
+"""That `import diffmaac` may load at most, those of the standard library among them. It loads 30. They are counted and
+not timed: how long they take is a property of the processor."""
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -57,7 +57,7 @@ def test_importing_is_quick_and_loads_neither():
     own = {module for module in loaded if module.split(".")[0] not in sys.stdlib_module_names}
     assert own == {"diffmaac", "diffmaac.registration"}
     assert "importlib.metadata" not in loaded  # the slowest of the standard library's
-    assert len(loaded) < MODULES
+    assert len(loaded) <= MODULES
 
 
 def test_stable_baselines3_trains_on_one():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmaac import autograd
-from diffmaac.differentiable.engine_step import arrays, not_finite, parts_of, tensors
+from diffmaac.differentiable.engine_step import arrays, first_not_finite, not_finite, parts_of, tensors
 from diffmaac.errors import DivergenceError
 from diffmaac.physics import OutputDifferentiation, OutputSpace, ParameterSpace, UserInputs
 
@@ -42,12 +42,12 @@ class EngineOutputs(autograd.AbstractRowFunction):
         self._check(cotangent, "the gradient that arrives at the output {} is not finite in row {} of {}.")
         gradients = tensors(self._differentiation.pull_back(*arrays(inputs_and_cotangents)), inputs[0])
         parts = parts_of(gradients, self._inputs) | {"parameters": gradients[4]}
-        for name, x in parts.items():
-            if (row := not_finite(x)) is not None:
-                raise DivergenceError(
-                    f"the gradient of the outputs {', '.join(self._outputs.read)} with respect to {name} is not finite"
-                    f" in row {row} of {len(x)}, though the outputs are. Please report it with the MJCF."
-                )
+        if (found := first_not_finite(parts)) is not None:
+            name, row = found
+            raise DivergenceError(
+                f"the gradient of the outputs {', '.join(self._outputs.read)} with respect to {name} is not finite"
+                f" in row {row} of {len(cotangent)}, though the outputs are. Please report it with the MJCF."
+            )
         return gradients
 
     def _check(self, x: Tensor, message: str) -> None:

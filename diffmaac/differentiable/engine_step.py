@@ -1,6 +1,6 @@
 """The C engine's step on tensors, with the derivative that a gradient gives it; what is not finite is named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -84,16 +84,15 @@ def _finite_gradients(found: Sequence[np.ndarray], inputs_and_cotangents: Sequen
 def check_inputs(inputs: Sequence[Tensor], user: UserInputs | None = None) -> None:
     """Raises DivergenceError where a state or an input is not finite, with its row, and where a quaternion is zero."""
     parts = parts_of(inputs, user)
-    if "mocap_quat" not in parts and not_finite(torch.cat(list(inputs[:4]), 1)) is None:
-        return
-    for name, x in parts.items():
-        if (row := not_finite(x)) is not None:
-            raise DivergenceError(f"{name} is not finite in row {row} of {len(x)}. Look at what produced it.")
-        if name == "mocap_quat" and (zero := (x.unflatten(1, (-1, 4)) == 0).all(2).any(1)).any():
-            raise DivergenceError(
-                f"mocap_quat is zero in row {int(zero.nonzero()[0])} of {len(x)}, which is no rotation. Give a"
-                " quaternion of any other length: (1, 0, 0, 0) turns nothing."
-            )
+    if (found := first_not_finite(parts)) is not None:
+        name, row = found
+        raise DivergenceError(f"{name} is not finite in row {row} of {len(inputs[0])}. Look at what produced it.")
+    quaternions = parts.get("mocap_quat")
+    if quaternions is not None and (zero := (quaternions.unflatten(1, (-1, 4)) == 0).all(2).any(1)).any():
+        raise DivergenceError(
+            f"mocap_quat is zero in row {int(zero.nonzero()[0])} of {len(quaternions)}, which is no rotation. Give a"
+            " quaternion of any other length: (1, 0, 0, 0) turns nothing."
+        )
 
 
 def parts_of(inputs: Sequence[Tensor], user: UserInputs | None = None) -> dict[str, Tensor]:
@@ -119,20 +118,25 @@ def check_outputs(engine: HasSteps, inputs: Sequence[Tensor], outputs: Sequence[
 
 def check_gradients(gradients: Sequence[Tensor], cotangents: Sequence[Tensor]) -> None:
     """Raises DivergenceError where a gradient is not finite, with its row: that of the step, or that which arrives."""
-    if not_finite(torch.cat([*cotangents, *gradients], 1)) is None:
-        return
     if (row := not_finite(torch.cat(list(cotangents), 1))) is not None:
         raise DivergenceError(
             f"the gradient that arrives at the step's result is not finite in row {row} of {len(cotangents[0])}: look"
             " at what was computed from the result."
         )
-    for name, x in zip(INPUTS, gradients, strict=False):
-        if (row := not_finite(x)) is not None:
-            raise DivergenceError(
-                f"the gradient of the step with respect to {name} is not finite in row {row} of {len(x)}, though the"
-                " step is. Differentiate the model with gradient=finite_difference, and please report it with the MJCF"
-                " and that row's state."
-            )
+    if (found := first_not_finite(dict(zip(INPUTS, gradients, strict=False)))) is not None:
+        name, row = found
+        raise DivergenceError(
+            f"the gradient of the step with respect to {name} is not finite in row {row} of {len(gradients[0])}, though"
+            " the step is. Differentiate the model with gradient=finite_difference, and please report it with the MJCF"
+            " and that row's state."
+        )
+
+
+def first_not_finite(parts: Mapping[str, Tensor]) -> tuple[str, int] | None:
+    """Name and row of the first part with a number that is not finite. All are looked at in one go: few ever have."""
+    if not_finite(torch.cat(list(parts.values()), 1)) is None:
+        return None
+    return next((name, row) for name, x in parts.items() if (row := not_finite(x)) is not None)
 
 
 def not_finite(x: Tensor) -> int | None:

@@ -7,11 +7,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from diffmaac.physics.actuation import (
-    ActuationSlopes,
-    actuators_of,
-    is_implicit,
-)
+from diffmaac.physics.actuation import ActuationSlopes, actuators_of, is_implicit
 from diffmaac.physics.force_slopes import ForceSlopes, SlopesByDifferences, has_acceleration_slopes
 from diffmaac.physics.snapshots import Snapshots
 from diffmaac.physics.state_differences import StateDifferences

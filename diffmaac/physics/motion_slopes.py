@@ -94,11 +94,12 @@ def _turning(inertias: Float[np.ndarray, "*n 10"], velocity: Float[np.ndarray, "
     xx, yy, zz, xy, xz, yz, cx, cy, cz, _ = columns(inertias)
     wx, wy, wz, ux, uy, uz = columns(velocity)
     along_x, along_y, along_z = cx * ux, cy * uy, cz * uz
-    out = np.empty((*xx.shape, 6))
-    out[..., 0] = 2 * (wy * xz - wz * xy + along_y + along_z)
-    out[..., 1] = 2 * (wz * xy - wx * yz + along_x + along_z)
-    out[..., 2] = 2 * (wx * yz - wy * xz + along_x + along_y)
-    out[..., 3] = wy * yz - wx * xz + wz * (xx - yy) - ux * cy - uy * cx
-    out[..., 4] = wx * xy - wz * yz + wy * (zz - xx) - ux * cz - uz * cx
-    out[..., 5] = wz * xz - wy * xy + wx * (yy - zz) - uy * cz - uz * cy
-    return out
+    sums = (
+        2 * (wy * xz - wz * xy + along_y + along_z),
+        2 * (wz * xy - wx * yz + along_x + along_z),
+        2 * (wx * yz - wy * xz + along_x + along_y),
+        wy * yz - wx * xz + wz * (xx - yy) - ux * cy - uy * cx,
+        wx * xy - wz * yz + wy * (zz - xx) - ux * cz - uz * cx,
+        wz * xz - wy * xy + wx * (yy - zz) - uy * cz - uz * cy,
+    )
+    return np.stack(sums, -1)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 import diffmaac
+from diffmaac.runs.layout import BEST
 from diffmaac.system import MujocoSystem
 from diffmaac.task import Task
 from diffmaac.tasks import task_names
@@ -84,7 +85,7 @@ def episode(task: Task, act: Action, out: Path) -> tuple[float, float]:
 
 def of_run(folder: Path) -> dict[str, str]:
     """Draws the best policy of a run, or the last where it has kept none; its row of the table."""
-    which = "best" if (folder / "best").is_dir() else "last"
+    which = BEST if (folder / BEST).is_dir() else "last"
     agent = diffmaac.load(folder, which=which)
     seconds, total = episode(agent.task, agent.act, TASKS / f"{agent.task.name}_moving.webp")
     return row(agent.task.name, which, agent.settings.run.dynamics, str(agent.step), seconds, total)
