@@ -1,11 +1,11 @@
 """The closed forms of the inverse dynamics by positions and velocities, against differences of the engine."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import mujoco
 import numpy as np
 import pytest
-from support.engine import ASSETS, contact_states
 
 from diffmaac.physics import state_slopes
 from diffmaac.physics.inverse import InverseDynamics, Linearization
@@ -13,6 +13,8 @@ from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.motion_slopes import MotionSlopes
 from diffmaac.physics.state_slopes import has_state_slopes
 
+States: TypeAlias = Callable[[mujoco.MjModel, int], tuple[tuple[np.ndarray, ...], np.ndarray]]
+"""Of a model so many: qpos, qvel, act and ctrl, and accelerations."""
 STEP = 1e-6
 TREE = """
 <mujoco><option gravity="1 2 -9"><flag contact="disable"/></option><worldbody>
@@ -47,7 +49,24 @@ FEET = {
     "capsule": 'type="capsule" size=".08 .1" zaxis="1 .3 .1"',
     "box": 'type="box" size=".1 .08 .06"',
     "mesh": 'type="mesh" mesh="wedge"',
+    "cylinder": 'type="cylinder" size=".08 .05" zaxis="1 .3 .1"',
 }
+PAIR_OF_TREES = """
+<mujoco><option timestep=".004" cone="{cone}" impratio="2"/>
+<default><geom condim="{condim}" friction=".7 .02 .01" solimp=".3 .9 .4"/></default>
+<worldbody>
+  <geom type="capsule" size=".1 .5" zaxis="1 .2 .3" pos="0 0 -.4"/>
+  <body><freejoint/><geom type="capsule" size=".05 .2" zaxis="1 0 .2" pos="-.2 0 0"/>
+    <body pos=".05 0 .1"><joint axis="0 1 0" damping=".2"/><joint axis="1 0 1"/><geom {one} pos=".1 .05 0"/></body>
+    <body pos="0 0 -.1"><joint axis="1 1 0" damping=".1"/><geom {other} pos=".1 -.05 0"/></body>
+  </body>
+  <body><freejoint/><geom {other}/></body>
+</worldbody></mujoco>"""
+STACKED = """
+<mujoco><worldbody>
+  <body><freejoint/><geom {}/></body><body pos="0 0 .19"><freejoint/><geom {}/></body>
+</worldbody></mujoco>"""
+ROUND = {"sphere": 'size=".1"', "capsule": 'type="capsule" size=".07 .12" zaxis="1 .3 .1"'}
 
 
 def walker_text(foot: str, condim: int = 3, cone: str = "pyramidal", integrator: str = "Euler", pairs: str = "") -> str:
@@ -76,11 +95,29 @@ def touching(model: mujoco.MjModel, count: int) -> tuple[tuple[np.ndarray, ...],
     return (np.array(rows), qvel, np.zeros((count, 0)), ctrl), accelerations
 
 
-def both(model: mujoco.MjModel, count: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Linearization, Linearization]:
-    """By the closed form, and by differences."""
-    inputs, accelerations = touching(model, count)
-    assert has_state_slopes(InverseDynamics(model).model)
-    closed = InverseDynamics(model).linearize(*inputs, accelerations)
+def entangled(model: mujoco.MjModel, count: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """States of `PAIR_OF_TREES` in contact."""
+    rng, data, rows = np.random.default_rng(0), mujoco.MjData(model), list[np.ndarray]()
+    while len(rows) < count:
+        data.qpos[:] = 0.15 * rng.normal(size=model.nq)
+        data.qpos[3:7], data.qpos[-4:] = rng.normal(size=(2, 4))
+        mujoco.mj_normalizeQuat(model, data.qpos)
+        mujoco.mj_forward(model, data)
+        if data.ncon and np.abs(data.contact.dist).min() > 1e-4:
+            rows.append(data.qpos.copy())
+    qvel, accelerations = 0.3 * rng.normal(size=(count, model.nv)), 3 * rng.normal(size=(count, model.nv))
+    return (np.array(rows), qvel, np.zeros((count, 0)), np.zeros((count, 0))), accelerations
+
+
+def both(
+    model: mujoco.MjModel, count: int, monkeypatch: pytest.MonkeyPatch, states: States = touching
+) -> tuple[Linearization, Linearization]:
+    """By the closed form in all states, and by differences."""
+    inputs, accelerations = states(model, count)
+    inverse = InverseDynamics(model)
+    assert has_state_slopes(inverse.model)
+    closed = inverse.linearize(*inputs, accelerations)
+    assert inverse._closed is not None and len(inverse._closed.unknown()) == 0
     monkeypatch.setattr(state_slopes, "_have_closed_forms", lambda model: False)
     return closed, InverseDynamics(model).linearize(*inputs, accelerations)
 
@@ -138,6 +175,19 @@ def test_contacts_with_a_plane(foot: str, cone: str, condim: int, monkeypatch: p
     assert np.median(errors(closed.qvel, differences.qvel)) < 1e-6
 
 
+@pytest.mark.parametrize(("one", "other"), [("sphere", "sphere"), ("sphere", "capsule"), ("capsule", "capsule")])
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
+@pytest.mark.parametrize("condim", [1, 3, 4, 6])
+def test_contacts_of_spheres_and_capsules(
+    one: str, other: str, cone: str, condim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two trees with each other, with themselves and with a capsule that nothing moves."""
+    text = PAIR_OF_TREES.format(one=ROUND[one], other=ROUND[other], cone=cone, condim=condim)
+    closed, differences = both(mujoco.MjModel.from_xml_string(text), 24, monkeypatch, entangled)
+    assert errors(closed.qpos, differences.qpos).max() < 1e-5
+    assert errors(closed.qvel, differences.qvel).max() < 1e-5
+
+
 def test_stages_of_rk4(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their acceleration is the continuous one."""
     closed, differences = both(walker("capsule", integrator="RK4"), 24, monkeypatch)
@@ -150,10 +200,11 @@ def test_friction_that_settles_at_a_rate_of_its_own(monkeypatch: pytest.MonkeyPa
 
 
 def test_states_with_another_contact_are_differenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A humanoid that lies on its limbs."""
-    model = mujoco.MjModel.from_xml_path(str(ASSETS / "humanoid.xml"))
-    inputs = contact_states(model, 5, 24)
-    inverse, accelerations = InverseDynamics(model), np.zeros_like(inputs[1])
+    """Of a box with a foot, beside those with the floor."""
+    box = '<body pos=".4 0 .1"><freejoint/><geom type="box" size=".1 .1 .05"/></body>'
+    model = mujoco.MjModel.from_xml_string(walker_text("sphere").replace("</worldbody>", f"{box}</worldbody>"))
+    inputs, accelerations = touching(model, 24)
+    inverse = InverseDynamics(model)
     closed = inverse.linearize(*inputs, accelerations)
     assert inverse._closed is not None
     unknown = inverse._closed.unknown()
@@ -166,14 +217,12 @@ def test_states_with_another_contact_are_differenced(monkeypatch: pytest.MonkeyP
 
 def test_states_without_constraints_follow_states_that_are_differenced() -> None:
     """Nothing of the batch before is left."""
-    body = '<body pos="0 0 {}"><freejoint/><geom type="capsule" size=".1 .2" zaxis="{}"/></body>'
-    bodies = body.format(0, "1 0 0") + body.format(0.19, "0 1 0")
-    model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{bodies}</worldbody></mujoco>")
+    model = mujoco.MjModel.from_xml_string(STACKED.format(*2 * ('type="box" size=".1 .2 .1"',)))
     inverse, none = InverseDynamics(model), np.zeros((3, 0))
-    crossed, still = np.tile(model.qpos0, (3, 1)), np.zeros((3, model.nv))
-    inverse.linearize(crossed, still, none, none, still)
+    stacked, still = np.tile(model.qpos0, (3, 1)), np.zeros((3, model.nv))
+    inverse.linearize(stacked, still, none, none, still)
     assert inverse._closed is not None and inverse._closed.unknown().tolist() == [0, 1, 2]
-    apart = crossed[:1] + np.eye(model.nq)[2]
+    apart = stacked[:1] + np.eye(model.nq)[2]
     one = (still[:1], none[:1], none[:1], still[:1])
     np.testing.assert_array_equal(inverse.linearize(apart, *one).qpos, np.zeros((1, model.nv, model.nv)))
 

@@ -28,8 +28,7 @@ class EngineGradient(AbstractGradient):
 
     The inverse dynamics has the constraint forces in closed form, as a function of the acceleration; the engine's
     solution is its root, see `InverseDynamics`. Its derivatives are closed forms for the usual robot (`StateSlopes`,
-    `ForceSlopes`, `MotorsApart`): any joints, simple actuators, and contacts of spheres, capsules, boxes and meshes
-    with a fixed plane. The others are differences of functions that run no solver, in float64, which err by 1e-8 to
+    `ForceSlopes`, `MotorsApart`): any joints, simple actuators, and the contacts of `SmoothContacts`. The others are differences of functions that run no solver, in float64, which err by 1e-8 to
     1e-6 where the physics is smooth. It covers contacts of all geoms. With several threads large batches are shared
     among as many processes.
 

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diffmaac.physics.actuation import Moments, are_apart, moments_are_constant, unbounded_actuators
-from diffmaac.physics.contact_slopes import Motions, PlaneContacts
+from diffmaac.physics.contact_slopes import Motions, SmoothContacts
 from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.motion_slopes import MotionSlopes
@@ -24,13 +24,13 @@ class StateSlopes:
     of which the force f of the constraints changes with J a - aref, and with its weights where its impedance changes.
     """
 
-    FIELDS = ("cdof", "cinert", "actuator_force", *ForceSlopes.FIELDS, *PlaneContacts.FIELDS)
-    ARENA = (*ForceSlopes.ARENA, *PlaneContacts.ARENA)
+    FIELDS = ("cdof", "cinert", "actuator_force", *ForceSlopes.FIELDS, *SmoothContacts.FIELDS)
+    ARENA = (*ForceSlopes.ARENA, *SmoothContacts.ARENA)
     """What it and its parts take from snapshots."""
 
     def __init__(self, model: mujoco.MjModel, forces: ForceSlopes, snapshots: Snapshots):
         self._model, self._forces, self._tree = model, forces, KinematicTree(model)
-        self._snapshots, self._contacts = snapshots, PlaneContacts(model, self._tree, snapshots)
+        self._snapshots, self._contacts = snapshots, SmoothContacts(model, self._tree, snapshots)
         self._servos, self._possible = Servos(model), _have_closed_forms(model)
 
     def begin(self, n: int) -> bool:
@@ -84,17 +84,14 @@ class StateSlopes:
             more = np.linalg.solve(mass, (damping * qacc)[..., None])[..., 0]  # a - a'
             qacc, pull = qacc + more, -rows.jacobian @ np.linalg.solve(mass, motion.of_mass(more).mT)
         weight, out = _relative_bend(rows), np.zeros((len(qvel), *[self._model.nv] * 2))
-        contacts = self._contacts.contacts()
-        if contacts is not None:
-            slopes = self._contacts.slopes(contacts, Motions(axes, qvel, qacc, rows.force, rows.rate))
+        contacts, self._unknown = self._contacts.slopes(Motions(axes, qvel, qacc, rows.force, rows.rate))
+        for slopes in contacts:
             contact, row = np.nonzero(slopes.rows >= 0)
-            places = contacts.state[contact], slopes.rows[contact, row]
-            distance[places] = slopes.distance[contact]
-            pull[places] += slopes.pull[contact, row]
-            weight[places] = weight[contacts.state[contact], contacts.address[contact]]
-            np.subtract.at(out, contacts.state, slopes.force)
-            if not slopes.right.all():
-                self._unknown = np.unique(contacts.state[~slopes.right])
+            state, places = slopes.state[contact], slopes.rows[contact, row]
+            distance[state, places] = slopes.distance[contact]
+            pull[state, places] += slopes.pull[contact, row]
+            weight[state, places] = weight[state, slopes.rows[contact, 0]]
+            np.subtract.at(out, slopes.state, slopes.force)
         pull += (rows.stiffness * (rows.impedance + rows.bend * rows.distance))[..., None] * distance
         scaled = (weight * rows.force)[..., None] * rows.jacobian
         return out + pull.mT @ rows.weighted - distance.mT @ scaled
