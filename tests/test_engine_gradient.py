@@ -9,6 +9,7 @@ from support.features import driven, features, leg, loose, moving_states, scene
 
 from diffmaac import DifferentiablePhysics
 from diffmaac.analysis.physics_check import differences
+from diffmaac.errors import DivergenceError
 from diffmaac.physics import (
     EngineDifferentiation,
     EngineGradient,
@@ -169,6 +170,10 @@ REFUSED = {
     "nothing that moves": scene(""),
     "noslip iterations": loose("box", ".1 .1 .1", 0.0999, option='noslip_iterations="5" gravity="3 0 -9.8"'),
     "has a delay": leg(driven("motor", 'delay=".02" nsample="10"')),
+    "LuGre friction": leg(driven("dcmotor", 'motorconst=".5" resistance="2" lugre="10 .1 .05 .3 .1"')),
+    "the flag ipc": loose(
+        "box", ".1 .1 .1", 1, option='integrator="discrete" solver="CG"', head='<option><flag ipc="enable"/></option>'
+    ),
 }
 
 
@@ -195,11 +200,27 @@ def test_the_residual_finds_what_acts_in_the_step_alone(monkeypatch: pytest.Monk
         backward(REFUSED["noslip iterations"], at_rest=True)
 
 
-def test_a_body_that_falls_asleep_is_found() -> None:
-    """It stands still under gravity, which the residual at its state shows."""
-    text = loose("box", ".1 .1 .1", 0.1, head='<option sleep_tolerance="10"><flag sleep="enable"/></option>')
-    with pytest.raises(UnsupportedModel, match="unexplained"):
-        backward(text, 30, at_rest=True)
+def test_no_body_sleeps(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether one does depends on steps before: here on how often the same is asked."""
+    text = loose("box", ".1 .1 .1", 0.1, head='<option sleep_tolerance=".1"><flag sleep="enable"/></option>')
+    step = DifferentiablePhysics(text)
+    assert "no body sleeps here" in caplog.text
+    qpos = torch.tensor([[0, 0, 0.1, 1, 0, 0, 0]], dtype=torch.float64).expand(24, 7)
+    qvel = torch.tensor([[0.01, 0, 0, 0, 0, 0]], dtype=torch.float64).expand(24, 6).clone().requires_grad_()
+    once, after = (step(qpos, qvel, qvel.new_zeros(24, 0))[1] for _ in range(2))
+    assert (once == once[0]).all() and (after == once).all() and after[0, 0] > 0.001
+    assert torch.autograd.grad(after[:, 0].sum(), qvel)[0].abs().min(0).values[0] > 0.1
+
+
+@pytest.mark.parametrize("gradient", ["engine", "finite_difference"])
+def test_a_quaternion_of_zeros_has_no_gradient(gradient: str) -> None:
+    step = DifferentiablePhysics(loose("box", ".1 .1 .1", 1), gradient=gradient)
+    qpos, qvel = (torch.zeros(2, width, dtype=torch.float64, requires_grad=True) for width in (7, 6))
+    with torch.no_grad():
+        qpos[0, 3] = 1
+    after = step(qpos, qvel, qvel.new_zeros(2, 0))
+    with pytest.raises(DivergenceError, match=r"qpos\[3:7\], a quaternion, is zero in row 1 of 2"):
+        torch.autograd.grad(after[1].sum(), qpos)
 
 
 def test_the_spot_check_finds_what_the_residual_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

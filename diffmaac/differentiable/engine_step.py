@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from diffmaac import autograd
 from diffmaac.errors import DivergenceError
 from diffmaac.physics import EngineDifferentiation, UserInputs
+from diffmaac.physics.joints import rotating_joints
 
 INPUTS = ("qpos", "qvel", "act", "ctrl", "parameters")
 """Of a step; the last where the model has parameters. With `ctrl` go the forces and poses that are given."""
@@ -42,8 +44,11 @@ class EngineStep(autograd.AbstractRowFunction):
     gradient that is taken along them.
     """
 
-    def __init__(self, engine: HasSteps, gradient: HasPullBack, inputs: UserInputs | None = None):
+    def __init__(
+        self, engine: HasSteps, gradient: HasPullBack, model: mujoco.MjModel, inputs: UserInputs | None = None
+    ):
         self._engine = engine
+        _, self._quaternions, _ = rotating_joints(model)
         self._gradient = gradient
         self.keeps = STATES if isinstance(gradient, EngineDifferentiation) else 0
         self.inputs = inputs
@@ -61,13 +66,26 @@ class EngineStep(autograd.AbstractRowFunction):
         return *outputs, *(torch.from_numpy(x) for x in trajectory)
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        self._check_quaternions(inputs_and_cotangents[0])
         return _finite_gradients(self._gradient.pull_back(*arrays(inputs_and_cotangents)), inputs_and_cotangents)
 
     def pull_back_with(self, kept: tuple[Tensor, ...], *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
         if not kept or not isinstance(self._gradient, EngineDifferentiation):
             return self.pull_back(*inputs_and_cotangents)
+        self._check_quaternions(inputs_and_cotangents[0])
         along = self._gradient.pull_back_along(arrays(kept), *arrays(inputs_and_cotangents))
         return _finite_gradients(along, inputs_and_cotangents)
+
+    def _check_quaternions(self, qpos: Tensor) -> None:
+        """Raises DivergenceError for zero: the engine takes it for no rotation, however it is approached."""
+        zero = (qpos[:, self._quaternions] == 0).all(-1)
+        if zero.any():
+            row, joint = zero.nonzero()[0].tolist()
+            first, *_, last = self._quaternions[joint]
+            raise DivergenceError(
+                f"qpos[{first}:{last + 1}], a quaternion, is zero in row {row} of {len(qpos)}. The step takes it for"
+                " (1, 0, 0, 0), but has no gradient there. Give a quaternion of any other length."
+            )
 
     def _finite(self, after: Sequence[np.ndarray], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         outputs = tensors(after, inputs[0])

@@ -39,7 +39,8 @@ class HostSteps:
         self._model, self._frame_skip, self._gradient, self._threads = model, frame_skip, gradient, threads
         self._space, self._outputs = space, outputs
         self.engine = physics.Engine(model, frame_skip, threads)
-        self._steps: dict[tuple[tuple[str, ...], bool], EngineStep] = {((), False): EngineStep(self.engine, plain)}
+        first = EngineStep(self.engine, plain, model)
+        self._steps: dict[tuple[tuple[str, ...], bool], EngineStep] = {((), False): first}
         self._readers: dict[tuple[str, ...], Function] = {}
 
     def step(self, inputs: physics.UserInputs, parametric: bool) -> Function:
@@ -71,13 +72,13 @@ class HostSteps:
             )
         if parametric:
             step = physics.ParameterDifferentiation(self._space, self._frame_skip, eps, self._threads, inputs)
-            return EngineStep(step, step, inputs)
+            return EngineStep(step, step, self._model, inputs)
         engine = physics.Engine(self._model, self._frame_skip, self._threads, inputs)
         if eps is None:
             differentiation = physics.EngineDifferentiation(self._model, self._frame_skip, self._threads, inputs)
         else:
             differentiation = physics.CentralDifferences(self._model, self._frame_skip, eps, self._threads, inputs)
-        return EngineStep(engine, differentiation, inputs)
+        return EngineStep(engine, differentiation, self._model, inputs)
 
 
 def with_parameters(inputs: Sequence[Tensor], parameters: Tensor | None) -> tuple[Tensor, ...]:

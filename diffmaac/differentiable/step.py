@@ -1,6 +1,7 @@
 """MuJoCo as a differentiable torch function, for people who want no reinforcement learning at all."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -21,6 +22,7 @@ from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled
 
+_LOGGER = logging.getLogger(__name__)
 Given: TypeAlias = Mapping[str, Tensor | np.ndarray] | None
 """Parameters by name."""
 
@@ -80,6 +82,8 @@ class DifferentiablePhysics:
         outputs: Sequence[str] = (),
     ):
         model = compiled_model(model)
+        if model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_SLEEP):
+            _LOGGER.warning("no body sleeps here, though the model lets it: a step depends on its state alone.")
         space, read = physics.ParameterSpace(model, parameters), physics.OutputSpace(model, outputs)
         self.gradient = choose(model, frame_skip, gradient, bool(space.names))
         self._arguments = (model, frame_skip, self.gradient, remat, space.names, read.names)

@@ -23,7 +23,7 @@ class Activations:
             tau = max(dynamics[0], mujoco.mjMINVAL)
             self._span[own.stop - 1] = -tau * np.expm1(-model.opt.timestep / tau)
         if motor:
-            self._bound_integral(model, actuator, own.start + int(dynamics[7] > 0))
+            self._bound_integral(model, actuator, int(own.start) + int(dynamics[7] > 0))
         elif model.actuator_actlimited[actuator]:
             self._low[own], self._high[own] = model.actuator_actrange[actuator]
         if _off(model, actuator):

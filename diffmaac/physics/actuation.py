@@ -7,6 +7,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.velocity_forces import affine_bias
+
 DIFFERENCE = 1e-6
 """Step of the central differences, in units of the control or activation, times its size where that is above 1."""
 
@@ -334,5 +336,5 @@ def are_motors(model: mujoco.MjModel) -> bool:
 
 def _depend_on_controls_alone(model: mujoco.MjModel) -> bool:
     """Whether that holds for the forces of actuators of which `are_motors` holds."""
-    others = (model.actuator_biasprm, model.jnt_actgravcomp, model.actuator_damping, model.actuator_dampingpoly)
+    others = (affine_bias(model), model.jnt_actgravcomp, model.actuator_damping, model.actuator_dampingpoly)
     return not any(field.any() for field in others)

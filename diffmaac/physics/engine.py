@@ -156,10 +156,15 @@ class Engine:
 
 
 def converged(model: mujoco.MjModel) -> mujoco.MjModel:
-    """A copy of the model that solves constraints to their optimum, and leaves a diverged state where it went."""
+    """A copy of the model that solves constraints to their optimum, and leaves a diverged state where it went.
+
+    No body sleeps in it: whether one does depends on earlier steps, which are no part of a state.
+    """
     model = copy.copy(model)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+    if not model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_IPC):  # which MuJoCo has for its own solver only
+        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
     model.opt.tolerance = min(model.opt.tolerance, TOLERANCE)
     model.opt.iterations = max(model.opt.iterations, ITERATIONS)
     model.opt.ccd_tolerance = min(model.opt.ccd_tolerance, CONTACT_TOLERANCE)

@@ -18,8 +18,8 @@ from diffmaac.physics.user_inputs import UserInputs
 from diffmaac.physics.workers import SharedAdjoint
 
 _ADVICE = " Take it out of the model, or differentiate it with gradient=finite_difference."
-CALLS_BETWEEN_CHECKS = 1000
-"""The first backward pass and each thousandth after it is compared with a difference of the engine's steps."""
+FIRST_CHECKS, CALLS_BETWEEN_CHECKS = 8, 1000
+"""The first backward passes, and each thousandth after them, are compared with differences of the engine's steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,9 @@ class EngineGradient(AbstractGradient):
 
     The inverse dynamics has the constraint forces in closed form, as a function of the acceleration; the engine's
     solution is its root, see `InverseDynamics`. Its derivatives are closed forms for the usual robot (`StateSlopes`,
-    `ForceSlopes`, `MotorsApart`): any joints, simple actuators, and the contacts of `SmoothContacts`. The others are differences of functions that run no solver, in float64, which err by 1e-8 to
-    1e-6 where the physics is smooth. It covers contacts of all geoms. With several threads large batches are shared
-    among as many processes.
+    `ForceSlopes`, `MotorsApart`): any joints, simple actuators, and the contacts of `SmoothContacts`. The others are
+    differences of functions that run no solver, in float64, which err by 1e-8 to 1e-6 where the physics is smooth. It
+    covers contacts of all geoms. With several threads large batches are shared among as many processes.
 
     Two guards look for features that the inverse dynamics lacks, and raise in the backward pass: the residual at each
     state and time step must be rounding, and a few gradients are compared with differences of the engine's steps.
@@ -82,13 +82,14 @@ class EngineDifferentiation:
         gradients = self._adjoint.pull_back((*trajectory, *rows))
         if len(places := self._inputs.mocap):
             gradients[3][:, places] = mocap_gradient(self._engine, self._inputs, rows[:4], rows[4:])
-        if len(rows[0]) and (self._calls % CALLS_BETWEEN_CHECKS or self._spot_check(rows[:4], rows[4:], gradients)):
+        due = self._calls < FIRST_CHECKS or self._calls % CALLS_BETWEEN_CHECKS == 0
+        if len(rows[0]) and (not due or self._spot_check(rows[:4], rows[4:], gradients)):
             self._calls += 1
         return gradients
 
     def _spot_check(self, inputs: Rows, cotangents: Rows, gradients: Rows) -> bool:
         """Whether there was a state to check at. Raises UnsupportedModel where the gradient is not the engine's."""
-        errors = directional_errors(self._engine, inputs, cotangents, gradients)
+        errors = directional_errors(self._engine, inputs, cotangents, gradients, seed=self._calls)
         errors = errors[~np.isnan(errors)]
         if len(errors) == 0:
             return False
@@ -105,7 +106,10 @@ def check_model(model: mujoco.MjModel, frame_skip: int) -> None:
     """Raises UnsupportedModel where the model has something that inverse dynamics lacks, and ValueError where the frame
     skip is not positive."""
     check_frame_skip(frame_skip)
+    bristles = (model.actuator_dyntype == int(mujoco.mjtDyn.mjDYN_DCMOTOR)) & (model.actuator_dynprm[:, 5] > 0)
     kinds = {
+        "a motor with LuGre friction (lugre)": bool(bristles.any()),
+        "the flag ipc": bool(model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_IPC)),
         "nothing that moves (nv is 0)": model.nv == 0,
         f"{model.opt.noslip_iterations} noslip iterations (noslip_iterations)": model.opt.noslip_iterations > 0,
     }

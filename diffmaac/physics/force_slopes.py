@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from diffmaac.physics.actuation import are_apart
 from diffmaac.physics.snapshots import Snapshots
+from diffmaac.physics.velocity_forces import couple_branches, turn_armature
 
 _STATES, _INTEGRATORS, _EQUALITIES = mujoco.mjtConstraintState, mujoco.mjtIntegrator, mujoco.mjtEq
 QUADRATIC, CONE = int(_STATES.mjCNSTRSTATE_QUADRATIC), int(_STATES.mjCNSTRSTATE_CONE)
@@ -236,12 +237,12 @@ def has_acceleration_slopes(model: mujoco.MjModel) -> bool:
 def has_velocity_slopes(model: mujoco.MjModel) -> bool:
     """Whether that with respect to the velocity has it, too.
 
-    The reference of connect and weld has a square of the velocity; MuJoCo's derivatives of forces lack a tendon's
-    inertia, and are those of simple actuators whose forces no joint bounds.
+    The reference of connect and weld has a square of the velocity; MuJoCo's derivatives of forces lack the inertia of
+    tendons, and pairs of dofs on different branches, and are those of simple actuators whose forces no joint bounds.
     """
     equalities = np.isin(model.eq_type, [int(_EQUALITIES.mjEQ_CONNECT), int(_EQUALITIES.mjEQ_WELD)])
     bounded = model.nu > 0 and model.jnt_actfrclimited.any()
-    others = bounded or model.tendon_armature.any() or equalities.any() or model.nplugin > 0
+    others = bounded or turn_armature(model) or couple_branches(model) or equalities.any() or model.nplugin > 0
     return has_acceleration_slopes(model) and are_apart(model) and not bool(others)
 
 

@@ -1,4 +1,4 @@
-"""A gradient of a few states against the C engine: its step is differenced along one direction."""
+"""A gradient of a few states against the C engine: its step is differenced along a direction."""
 
 import itertools
 
@@ -23,8 +23,9 @@ def directional_errors(
     inputs: tuple[np.ndarray, ...],
     cotangents: tuple[np.ndarray, ...],
     gradients: tuple[np.ndarray, ...],
+    seed: int,
 ) -> Float[np.ndarray, " rows"]:
-    """Errors of the first rows' derivatives along one direction, relative to the gradient.
+    """Errors of the first rows' derivatives along a random direction, relative to the gradient.
 
     The derivative may be that of either side. NaN where it is neither and the state lies on a kink (a body that just
     touches the floor): there is no derivative along a direction to compare with then.
@@ -33,12 +34,14 @@ def directional_errors(
         inputs: qpos, qvel, act, ctrl of (n, width) each, in float64.
         cotangents: of qpos, qvel, act after the step.
         gradients: of the inputs.
+        seed: of the direction.
     """
     tangent = TangentSpace(engine.model)
     inputs, cotangents, gradients = (tuple(x[:ROWS] for x in arrays) for arrays in (inputs, cotangents, gradients))
     slopes = (tangent.project(inputs[0], gradients[0]), *gradients[1:])
     gradient = np.concatenate(slopes, axis=1)
-    direction = np.ones(gradient.shape[1]) / np.sqrt(gradient.shape[1])
+    direction = np.random.default_rng(seed).standard_normal((gradient.shape[1],))
+    direction = direction / np.linalg.norm(direction)
     parts: list[np.ndarray] = np.split(direction, np.cumsum([slope.shape[1] for slope in slopes])[:-1])
     ours = gradient @ direction
     size = np.maximum(np.linalg.norm(gradient, axis=1), np.finfo(np.float64).tiny)

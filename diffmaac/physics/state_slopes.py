@@ -10,6 +10,7 @@ from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_sl
 from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.motion_slopes import MotionSlopes
 from diffmaac.physics.snapshots import Snapshots
+from diffmaac.physics.velocity_forces import affine_bias
 
 LIMIT = int(mujoco.mjtConstraint.mjCNSTR_LIMIT_JOINT)
 
@@ -107,7 +108,8 @@ class Servos:
 
     def begin(self, n: int) -> None:
         """Forgets what is recorded, and makes room for n states."""
-        self.move = bool(self._model.actuator_biasprm[:, 1:3].any())
+        self._by_length, self._by_rate = affine_bias(self._model)[:, 1:].T
+        self.move = bool(self._by_length.any() or self._by_rate.any())
         """Whether some depend on them."""
         self._moments.begin(n if self.move else 0)
 
@@ -124,7 +126,7 @@ class Servos:
         free, moments = unbounded_actuators(self._model, force), self._moments.free()
         from_joints = self._moments.all().mT
         by_length, by_rate = (
-            from_joints @ ((free * bias)[..., None] * moments) for bias in self._model.actuator_biasprm[:, 1:3].T
+            from_joints @ ((free * bias)[..., None] * moments) for bias in (self._by_length, self._by_rate)
         )
         return by_length, by_rate
 

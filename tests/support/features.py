@@ -25,6 +25,14 @@ COUPLED = '<fixed name="t" {}><joint joint="j0" coef="1"/><joint joint="j2" coef
 VELOCITY_GAIN = (
     'gaintype="affine" gainprm="2 .3 .5" biastype="affine" biasprm="0 -1 -.4" forcelimited="true" forcerange="-.5 .5"'
 )
+BRANCHES = """
+<body name="base" pos="0 0 2"><freejoint/><geom size=".1" mass="2" contype="0" conaffinity="0"/>
+  <body pos=".1 0 0"><joint name="j0" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 -.2" size=".04" mass="1"/>
+    <site name="s0" pos=".2 0 -.1"/></body>
+  <body pos="-.1 0 0"><joint name="j2" axis=".2 1 0"/>
+    <geom type="capsule" fromto="0 0 0 -.3 0 -.2" size=".04" mass=".7"/><site name="s2" pos="-.2 0 -.1"/></body>
+</body>
+<body pos="0 .6 2"><freejoint/><geom size=".1" mass="1"/><site name="s3" pos=".05 0 0"/></body>"""
 INTEGRATORS = ("Euler", "RK4", "implicit", "implicitfast", "discrete")
 
 
@@ -41,6 +49,11 @@ def leg(extra: str = "", joint: str = "", body: str = "", geom: str = "", option
 def loose(kind: str, size: str, height: float, more: str = "", **others: str) -> str:
     """A free body over the floor."""
     return scene(BODY.format(kind=kind, size=size, height=height, more=more), **others)
+
+
+def branches(extra: str, option: str = "") -> str:
+    """A free body with two limbs, and a ball, in the air."""
+    return scene(BRANCHES, extra, option)
 
 
 def driven(kind: str = "motor", more: str = "") -> str:
@@ -83,6 +96,9 @@ ACTUATORS = {
     "motor force": 'forcerange="-.3 .3"',
     "position force": 'kp="5" kv=".5" forcerange="-.3 .3"',
     "pid": 'kp="5" kv="1" ki="2"',
+    "dcmotor": 'motorconst=".5" resistance="2"',
+    "dcmotor with a current": 'motorconst=".5" resistance="2" inductance=".01"',
+    "general bias without a type": 'gainprm="3" biasprm="0 -50 -10" forcerange="-1 1"',
 }
 PAIRS = {
     "capsule-box": ("box", ".3 .3 .1", "capsule", ".1 .2"),
@@ -118,10 +134,36 @@ def _contacts() -> dict[str, str]:
     return models | {f"contact of {name}": scene(BENCH.format(*pair)) for name, pair in PAIRS.items()}
 
 
+def _between_branches() -> dict[str, str]:
+    """Forces that depend on velocities, on dofs of which neither carries the other."""
+    limbs, trees = '<site site="s0"/><site site="s2"/>', '<site site="s0"/><site site="s3"/>'
+    spatial = f'<spatial name="s" {{}}>{trees}</spatial>'
+    servo = '<actuator><general {} biastype="affine" biasprm="0 -2 -20"/></actuator>'
+    models = {
+        "damped tendon": tendon(COUPLED.format('damping="3"')),
+        "damped string": tendon(f'<spatial damping="5">{limbs}</spatial>'),
+        "damped string of higher order": tendon(f'<spatial damping="1 2 1">{limbs}</spatial>'),
+        "damped string of two trees": tendon(spatial.format('damping="5"')),
+        "servo on a tendon": tendon(COUPLED.format(""), '<position tendon="t" kp="4" kv="2"/>'),
+        "velocity in a gain": tendon(COUPLED.format(""), '<general tendon="t" gaintype="affine" gainprm="2 0 -.2"/>'),
+        "muscle": tendon(spatial.format(""), '<muscle tendon="s" lengthrange=".1 2" force="5"/>'),
+        "servo on a site": servo.format('site="s0" refsite="s2" gear="1 0 1 0 0 0"'),
+        "slider-crank": servo.format('cranksite="s2" slidersite="s0" cranklength=".9"'),
+        "armature of a tendon": tendon(spatial.format('armature=".5"')),
+        "armature on a tendon": tendon(spatial.format(""), '<motor tendon="s" armature=".5"/>'),
+    }
+    return {
+        f"between branches, {integrator}: {name}": branches(extra, f'integrator="{integrator}"')
+        for name, extra in models.items()
+        for integrator in ("Euler", "RK4", "implicitfast")
+    }
+
+
 def features() -> dict[str, str]:
     """MJCF by feature."""
     return {
         **_integrators(),
+        **_between_branches(),
         **{f"actuator: {name}": leg(driven(name.split()[0], more)) for name, more in ACTUATORS.items()},
         "actuators off": leg(
             driven("general", 'group="1" dyntype="filter" dynprm=".1"'), option='actuatorgroupdisable="1"'

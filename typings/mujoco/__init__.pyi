@@ -87,6 +87,7 @@ class mjtEnableBit(_Enum):
     mjENBL_INVDISCRETE: ClassVar[mjtEnableBit]
     mjENBL_SLEEP: ClassVar[mjtEnableBit]
     mjENBL_DIAGEXACT: ClassVar[mjtEnableBit]
+    mjENBL_IPC: ClassVar[mjtEnableBit]
 
 class mjtEq(_Enum):
     mjEQ_CONNECT: ClassVar[mjtEq]
@@ -174,8 +175,14 @@ class mjtState(_Enum):
 
 class mjtTrn(_Enum):
     mjTRN_JOINT: ClassVar[mjtTrn]
+    mjTRN_JOINTINPARENT: ClassVar[mjtTrn]
+    mjTRN_SLIDERCRANK: ClassVar[mjtTrn]
+    mjTRN_TENDON: ClassVar[mjtTrn]
+    mjTRN_SITE: ClassVar[mjtTrn]
 
 class mjtWrap(_Enum):
+    mjWRAP_JOINT: ClassVar[mjtWrap]
+    mjWRAP_SITE: ClassVar[mjtWrap]
     mjWRAP_SPHERE: ClassVar[mjtWrap]
     mjWRAP_CYLINDER: ClassVar[mjtWrap]
 
@@ -287,6 +294,7 @@ class MjModel:
     jnt_stiffness: _Floats
     dof_damping: _Floats
     dof_jntid: _Integers
+    dof_parentid: _Integers
     dof_frictionloss: _Floats
     geom_type: _Integers
     geom_bodyid: _Integers
@@ -317,6 +325,7 @@ class MjModel:
     actuator_trntype: _Integers
     actuator_ctrllimited: _Booleans
     actuator_ctrlrange: _Floats
+    actuator_armature: _Floats
     actuator_damping: _Floats
     actuator_dampingpoly: _Floats
     dof_dampingpoly: _Floats
@@ -334,6 +343,7 @@ class MjModel:
     geom_pos: _Floats
     site_pos: _Floats
     tendon_armature: _Floats
+    tendon_dampingpoly: _Floats
     tendon_stiffness: _Floats
     tendon_damping: _Floats
     wrap_prm: _Floats
