@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from diffmaac.errors import DiffmaacError
 from diffmaac.typed import is_grads_batched, with_context
 
 Tensors: TypeAlias = tuple[Tensor, ...]
@@ -134,15 +135,15 @@ def _over_rows(
 
 
 def check_inputs(inputs: Sequence[Tensor]) -> None:
-    """Raises ValueError unless all have one floating dtype and lie on one device."""
+    """Raises DiffmaacError unless all have one floating dtype and lie on one device."""
     if not inputs:
-        raise ValueError("The bridge got no input; pass at least one tensor.")
+        raise DiffmaacError("There is no input; pass at least one tensor.")
     dtypes = [str(tensor.dtype) for tensor in inputs]
     if len(set(dtypes)) > 1 or inputs[0].dtype not in DTYPES:
-        raise ValueError(
-            f"The bridge got inputs of dtype {', '.join(dtypes)}; all must be torch.float32, or all torch.float64."
-            " It never casts: convert them first, e.g. with tensor.to(torch.float64)."
+        raise DiffmaacError(
+            f"The inputs are of dtype {', '.join(dtypes)}; all must be torch.float32, or all torch.float64. Nothing is"
+            " converted: do it first, for example with tensor.to(torch.float64)."
         )
     devices = [str(tensor.device) for tensor in inputs]
     if len(set(devices)) > 1:
-        raise ValueError(f"The bridge got inputs on {', '.join(devices)}; move them to one device first.")
+        raise DiffmaacError(f"The inputs are on {', '.join(devices)}; move them to one device first.")

@@ -37,7 +37,7 @@ def to_torch(
     residuals, which stay in JAX until the backward pass. JAX's 64-bit mode is on within the calls on float64, and only
     there.
 
-    Calls raise ValueError where dtypes or devices of the inputs differ (nothing is cast or moved), and a second
+    Calls raise DiffmaacError where dtypes or devices of the inputs differ (nothing is cast or moved), and a second
     derivative raises, as the pullback is not differentiable in torch. An input or output that is changed in place
     before the backward pass raises there, as with torch's own functions.
 

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 LONGEST = 80
 """Characters of a value that are shown; longer ones are cut."""
 
+MANY = 20
+"""Names, of which no list is shown beside one that is near."""
+
 
 class DiffmaacError(ValueError):
     """Something the user gave cannot be used. The command line shows it in one line and exits with code 2."""
@@ -38,12 +41,13 @@ class GradientError(DiffmaacError):
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """The message for a name that does not exist: the nearest one, and all there are."""
+    """The message for a name that does not exist: the nearest one, and all there are unless they are many."""
     names = sorted(known)
     text = shortened(name)
     near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {what} '{text}'.{hint} There are: {', '.join(names)}."
+    known = "" if near and len(names) > MANY else f" There are: {', '.join(names)}."
+    return f"unknown {what} '{text}'.{hint}{known}"
 
 
 def shortened(value: object) -> str:

@@ -253,7 +253,7 @@ class EvaluateKeywords(TypedDict, total=False):
     """policy of the last checkpoint, or of the best evaluation; default last"""
 
     planner: Literal["none", "cem"]
-    """what chooses the actions: the policy's mode, or it; default none"""
+    """what chooses the actions; none: the policy's mode; default none"""
 
     dynamics: Literal["run", "learned", "true"]
     """what the planner looks ahead through; run: its model, or the physics; default run"""

@@ -38,17 +38,25 @@ class Best:
     evaluation: Evaluation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run: where it lies, its agent, and its evaluation over `final_episodes` episodes.
 
-    `best` is None where no evaluation was long enough to choose one.
+    `best` is None where no evaluation was long enough to choose one. A Run may be given wherever a run's path may.
     """
 
     path: Path
     agent: Agent
     evaluation: Evaluation
     best: Best | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        returns = {"return": self.evaluation} | ({} if self.best is None else {"best": self.best.evaluation})
+        means = ", ".join(f"{name}={evaluation.metrics()['return']:.6g}" for name, evaluation in returns.items())
+        return f"Run('{self.path}', step={self.agent.step}, {means})"
 
     @property
     def figure(self) -> Path:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from diffmaac.errors import DivergenceError, TaskError
+from diffmaac.errors import DivergenceError, TaskError, shortened
 from diffmaac.mujoco_warnings import log_warnings
 from diffmaac.physics import ParameterSpace
 
@@ -143,6 +143,8 @@ class AbstractSystem(abc.ABC):
 def parse_mjcf(xml: str | Path) -> mujoco.MjModel:
     """The model of an MJCF: a path, or the text itself. Raises TaskError where it does not parse."""
     text = xml if isinstance(xml, str) and xml.lstrip().startswith("<") else None
+    if text is None and not Path(xml).is_file():
+        raise TaskError(f"the MJCF '{shortened(xml)}' cannot be read: there is no such file. Give a path, or the text.")
     try:
         return mujoco.MjModel.from_xml_path(str(xml)) if text is None else mujoco.MjModel.from_xml_string(text)
     except ValueError as error:
@@ -154,7 +156,7 @@ class MujocoSystem(AbstractSystem):
     """A MuJoCo model, `frame_skip` engine steps to one control step.
 
     Actions in [-1, 1] are scaled to `actuator_ctrlrange`. Raises TaskError for a model without control ranges or with
-    activation states.
+    activation states, and where `hidden` or `angles` name coordinates that are not there or do not turn.
     """
 
     model: mujoco.MjModel
@@ -172,6 +174,21 @@ class MujocoSystem(AbstractSystem):
         if not self.model.nu or not self.model.actuator_ctrllimited.all():
             raise TaskError(
                 "every actuator needs a ctrlrange (and the model an actuator): actions in [-1, 1] are scaled to it."
+            )
+        self._check_coordinates()
+
+    def _check_coordinates(self) -> None:
+        """`hidden` counts first coordinates that nothing but the motion determines; `angles` are hinges behind them."""
+        model, hinge = self.model, int(mujoco.mjtJoint.mjJNT_HINGE)
+        if not 0 <= self.hidden < max(model.nq, 1):
+            raise TaskError(f"hidden={self.hidden}: the model has {model.nq} positions, and one must be observed.")
+        hinges = {int(address): name for name, address in enumerate(model.jnt_qposadr) if model.jnt_type[name] == hinge}
+        wrong = [i for i in self.angles if i not in hinges or i < self.hidden]
+        if wrong or len(set(self.angles)) < len(self.angles):
+            allowed = ", ".join(str(i) for i in hinges if i >= self.hidden) or "none"
+            raise TaskError(
+                f"angles={tuple(self.angles)}: positions of hinges that are observed by cosine and sine, each once."
+                f" The model has: {allowed}."
             )
 
     @classmethod

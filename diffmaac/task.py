@@ -41,7 +41,9 @@ class Task:
     `fallen(obs)` maps (*batch, obs) to booleans (*batch): is the body down? It ends no episode of evaluation and has no
     part in the reward; None: there is no such thing.
     `presets` maps "paper", "quick" (and "quick/true", "quick/learned" for what changes with the dynamics) to flat
-    settings.
+    settings; left out: those for tasks of this size (`presets_for`).
+
+    Raises TaskError for a name, a system or a number of steps that cannot be one.
     """
 
     name: str
@@ -57,6 +59,22 @@ class Task:
     presets: Presets = field(default_factory=dict)
     transition_reward: TransitionReward | None = None
     learns_end: bool = False
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and self.name):
+            raise TaskError(f"a task's name is a text, such as 'cart', got {self.name!r}.")
+        if not isinstance(self.system, AbstractSystem):
+            raise TaskError(
+                f"task '{self.name}': system is a {type(self.system).__name__}. Give a diffmaac.MujocoSystem, which"
+                " MujocoSystem.from_xml makes of an MJCF, or another system."
+            )
+        if self.episode_steps < 1:
+            raise TaskError(f"task '{self.name}': episode_steps={self.episode_steps}; an episode has 1 step or more.")
+        if not self.presets:
+            object.__setattr__(self, "presets", presets_for(self.obs_size, self.action_size))
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, obs_size={self.obs_size}, action_size={self.action_size})"
 
     @classmethod
     def from_gymnasium(
@@ -89,7 +107,6 @@ class Task:
             terminated=terminated or None,
             reward_text="learned" if reward is None else "given in torch",
             reference="Gymnasium",
-            presets=presets_for(system.obs_size, system.action_size),
             transition_reward=None if reward is None else in_own_units(reward, *bounds),
             learns_end=terminated is None,
         )
@@ -223,22 +240,28 @@ class Task:
             return torch.tensor(np.stack(starts), dtype=torch.float32)
         if self.reset is None or self.learns_reward:
             raise TaskError(f"task '{self.name}' needs start states (reset=) and a reward (reward=): give both.")
-        states = [self.reset(rng) for _ in range(4)]
-        coordinates = self.system.coordinates
-        for qpos, qvel in states:
-            if np.shape(qpos) != (coordinates.nq,) or np.shape(qvel) != (coordinates.nv,):
-                raise TaskError(
-                    f"task '{self.name}': reset must return qpos ({coordinates.nq},) and qvel ({coordinates.nv},), "
-                    f"got {np.shape(qpos)} and {np.shape(qvel)}."
-                )
+        nq, nv = self.system.coordinates.nq, self.system.coordinates.nv
+        asked = f"task '{self.name}': reset(rng) must return qpos ({nq},) and qvel ({nv},)"
+        try:
+            states = [self.reset(rng) for _ in range(4)]
+            shapes = [tuple(np.shape(part) for part in state) for state in states]
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise TaskError(f"{asked}, but fails: {error}") from error
+        if wrong := [got for got in shapes if got != ((nq,), (nv,))]:
+            raise TaskError(f"{asked}, got {' and '.join(map(str, wrong[0]))}.")
         qpos, qvel = (torch.tensor(np.stack(x), dtype=torch.float32) for x in zip(*states, strict=True))
         return self.observe(qpos, qvel)
 
     def _warn_without_gradient(self, obs: Tensor, action: Tensor) -> None:
         """A policy that climbs the reward's own gradient would learn nothing from it."""
         obs, action = (x.detach().clone().requires_grad_() for x in (obs, action))
-        with torch.enable_grad():
-            reward = self.earned(obs, action, obs)
+        try:
+            with torch.enable_grad():
+                reward = self.earned(obs, action, obs)
+        except (RuntimeError, TypeError) as error:
+            raise TaskError(
+                f"task '{self.name}': the reward cannot be differentiated: {error} Write it in torch, without NumPy."
+            ) from error
         gradients = torch.autograd.grad(reward.sum(), (obs, action), allow_unused=True) if reward.requires_grad else ()
         if all(gradient is None for gradient in gradients):
             _LOGGER.warning(
@@ -261,5 +284,8 @@ class Task:
             raise TaskError(f"{asked}, but fails: {error}") from error
         right = isinstance(output, Tensor) and output.shape == batch and dtype in (None, output.dtype)
         if not right:
-            got = f"{tuple(output.shape)} of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+            if not isinstance(output, Tensor):
+                kind = f"{type(output).__module__}.{type(output).__name__}".removeprefix("builtins.")
+                raise TaskError(f"{asked}, got {kind}. Write it in torch, without NumPy and .item().")
+            got = f"{tuple(output.shape)} of {output.dtype}"
             raise TaskError(f"{asked}, got {got}. Index with [..., i] and reduce over the last dimension.")

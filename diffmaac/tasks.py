@@ -37,9 +37,9 @@ def _loaded(entry: Any) -> Any:
         raise TaskError(f"'{entry.name}' is announced as {entry.value}, which cannot be loaded: {error}.") from error
 
 
-def register(name: str, factory: "Callable[[], Task]") -> None:
-    """Makes ``env=name`` mean the task that `factory` returns, in this process."""
-    _registered[name] = factory
+def register(name: str, task: "Task | Callable[[], Task]") -> None:
+    """Makes ``env=name`` mean that task, or the one that a function returns, in this process."""
+    _registered[name] = task if callable(task) else lambda: task
 
 
 def task_names() -> list[str]:

@@ -45,7 +45,7 @@ crane = diffmaac.Task(
 
 
 def main(words: list[str], out: Path = Path("runs/crane")) -> None:
-    settings = {"steps": 3000, "random_steps": 300, "epoch_steps": 500, **parse_words(words)}
+    settings = {"steps": 3000, **parse_words(words)}
     out = Path(settings.pop("out", out))
     for dynamics in ("learned", "true"):
         run = diffmaac.train(crane, dynamics=dynamics, out=str(out / dynamics), **settings)

@@ -11,8 +11,9 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from diffmaac import MujocoSystem, TaskError, get_task, tasks
+from diffmaac.settings import presets_for
 from diffmaac.task import Task
-from diffmaac.tasks import task_names
+from diffmaac.tasks import register, task_names
 
 TASKS = task_names()
 
@@ -220,8 +221,69 @@ def test_another_motion_or_end_is_another_task():
 
 
 def test_a_missing_mjcf_is_named(tmp_path):
-    with pytest.raises(TaskError, match="does not parse"):
+    with pytest.raises(TaskError, match=r"robot.xml' cannot be read: there is no such file"):
         MujocoSystem.from_xml(tmp_path / "robot.xml", frame_skip=1)
+
+
+def test_without_presets_a_task_has_those_of_its_size():
+    task = get_task("pendulum")
+    small = Task("mine", task.system, task.reward, task.reset)
+    assert small.presets == presets_for(task.obs_size, task.action_size) != {}
+    assert dataclasses.replace(small, presets=task.presets).presets == task.presets
+
+
+def test_a_task_and_what_makes_one_can_be_registered(monkeypatch):
+    monkeypatch.setattr(tasks, "_registered", {})
+    task = get_task("pendulum")
+    register("one", task)
+    register("other", lambda: task)
+    assert get_task("one") is get_task("other") is task
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"name": ""}, "a task's name is a text, such as 'cart', got ''"),
+        ({"episode_steps": 0}, "episode_steps=0; an episode has 1 step or more"),
+        ({"reset": lambda: None}, r"reset\(rng\) must return qpos \(1,\) and qvel \(1,\), but fails"),
+        ({"reset": lambda rng: np.zeros(1)}, r"reset\(rng\) must return qpos \(1,\) and qvel \(1,\), got"),
+        ({"reset": lambda rng: None}, "but fails"),
+        ({"reward": lambda obs, action: torch.from_numpy(obs.numpy())[..., 0]}, "the reward cannot be differentiated"),
+        ({"reward": lambda obs, action: obs.numpy()[..., 0]}, "got numpy.*. Write it in torch, without NumPy"),
+    ],
+)
+def test_a_task_that_cannot_be_one_is_named(changes, message):
+    with pytest.raises(TaskError, match=message):
+        dataclasses.replace(get_task("pendulum"), **changes).check()
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [("name", 3, "a text, such as 'cart', got 3"), ("system", "<mujoco/>", "system is a str. Give a diffmaac.Mujoco")],
+)
+def test_a_part_of_another_kind_is_named(field, value, message):
+    """Without the type checks of the tests."""
+    task = copy.copy(get_task("pendulum"))
+    object.__setattr__(task, field, value)
+    with pytest.raises(TaskError, match=message):
+        Task.__post_init__(task)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"angles": (0,)}, r"angles=\(0,\): positions of hinges .* The model has: 1."),
+        ({"angles": (5,)}, "The model has: 1."),
+        ({"angles": (1, 1)}, "each once"),
+        ({"hidden": 2}, "hidden=2: the model has 2 positions, and one must be observed"),
+        ({"hidden": -1}, "hidden=-1"),
+    ],
+)
+def test_coordinates_that_are_not_there_are_named(changes, message):
+    system = get_task("cartpole").system
+    assert isinstance(system, MujocoSystem)
+    with pytest.raises(TaskError, match=message):
+        dataclasses.replace(system, **changes)
 
 
 def test_a_task_whose_package_is_broken_is_named(monkeypatch):

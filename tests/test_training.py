@@ -177,6 +177,10 @@ def test_the_loaded_agent_acts_as_the_trained_one(tmp_path):
     # A product of two rows may round otherwise than a product of one.
     np.testing.assert_allclose(agent.act(obs)[0], agent.act(obs[0]), rtol=1e-5, atol=1e-7)
     assert agent.evaluate(1).returns == run.evaluation.returns
+    assert diffmaac.load(run).act(obs).tolist() == agent.act(obs).tolist()
+    assert len(repr(run)) < 200 and f"return={run.evaluation.returns[0]:.6g}"[:10] in repr(run)
+    assert diffmaac.evaluate(run, episodes=1).value.evaluation.returns == run.evaluation.returns
+    assert list(diffmaac.plot(run, out=str(tmp_path / "a.png")).value.values()) == [1]
     with pytest.raises(ValueError, match="must be 2"):
         agent.act(np.zeros(3))
     with pytest.raises(SettingError, match="episodes=0: must be at least 1"):

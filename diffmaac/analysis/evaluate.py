@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
@@ -53,7 +54,7 @@ class RunEvaluation:
 
 
 @single_precision()
-def evaluate(run: str | Path, **words: Unpack[EvaluateKeywords]) -> Result[RunEvaluation]:
+def evaluate(run: str | PathLike[str], **words: Unpack[EvaluateKeywords]) -> Result[RunEvaluation]:
     """Evaluates the run in directory `run`, as ``diffmaac evaluate`` does; `words` are that command's settings.
 
     Raises SettingError where the planner has no model or one never fitted, where something is said of a planner that is

@@ -1,5 +1,6 @@
 """A run's policy as one file for other programs: ONNX, or TorchScript, with the environment's scaling inside."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -57,7 +58,7 @@ def _shapes(agent: Agent) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray,
     return (agent.task.obs_size,), (size,), -np.ones(size, np.float32), np.ones(size, np.float32)
 
 
-def export(run: str | Path, file: str | Path, **words: Unpack[ExportKeywords]) -> Result[Path]:
+def export(run: str | PathLike[str], file: str | Path, **words: Unpack[ExportKeywords]) -> Result[Path]:
     """Writes the policy of `run` to `file`, whose ending says how: .onnx or .pt (TorchScript).
 
     The input is a batch of observations as the environment gives them, the output a batch of actions as it takes them,

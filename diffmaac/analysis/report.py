@@ -4,6 +4,7 @@ import base64
 import csv
 import html
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -28,7 +29,7 @@ img, video { max-width: min(100%, 34rem); height: auto; display: block }
 """
 
 
-def report(run: str | Path, **words: Unpack[ReportKeywords]) -> Result[Path]:
+def report(run: str | PathLike[str], **words: Unpack[ReportKeywords]) -> Result[Path]:
     """Writes a page about the run in directory `run`, as ``diffmaac report`` does; the value is its file.
 
     `words` are that command's settings. What was measured of the run (`model_error`, `gradient_error`) is shown where

@@ -20,7 +20,7 @@ class EvaluateSettings(PlanSettings):
     episodes: int | str = setting("run", "episodes to run; run: its final_episodes", 1, 10_000, words=("run",))
     seed: int | str = setting("run", "seed of the start states; run: its own", 0, 2**31 - 1, words=("run",))
     which: str = setting("last", "policy of the last checkpoint, or of the best evaluation", choices=tuple(POLICIES))
-    planner: str = setting("none", "what chooses the actions: the policy's mode, or it", choices=("none", "cem"))
+    planner: str = setting("none", "what chooses the actions; none: the policy's mode", choices=("none", "cem"))
     dynamics: str = setting(
         "run",
         "what the planner looks ahead through; run: its model, or the physics",

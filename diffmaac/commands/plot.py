@@ -19,13 +19,13 @@ interval. A run that cannot be read is named, and the others are drawn.
 )
 
 
-def command(words: RunsAndWords) -> None:
+def command(runs: RunsAndWords) -> None:
     """Compares runs in a figure."""
-    runs, rest = runs_and_words(words)
+    paths, rest = runs_and_words(runs)
     settings = read_words(PlotSettings, rest)
 
     from diffmaac.experiments.comparison import plot
 
-    result = plot(runs, **settings)
+    result = plot(paths, **settings)
     counts = [f"{label}: {count} run{'s' if count > 1 else ''}" for label, count in result.value.items()]
     show(replace(result, notes=[*counts, *result.notes]))

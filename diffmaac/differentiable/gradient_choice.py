@@ -6,7 +6,7 @@ import mujoco
 import torch
 
 from diffmaac import physics
-from diffmaac.errors import unknown
+from diffmaac.errors import DiffmaacError, unknown
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 
 _LOGGER = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ def choose(
 ) -> AbstractGradient:
     """The gradient of that name, or the object itself; `parametric` where it is to take parameters of the model.
 
-    Raises ValueError where there is none of that name, and where it takes no parameters.
+    Raises DiffmaacError where there is none of that name, and where it takes no parameters.
     """
     if parametric and gradient == "auto":
         return _fastest_of_engine(model, frame_skip)[0]
     if parametric and not (isinstance(gradient, EngineGradient | FiniteDifference) or gradient in PARAMETRIC):
-        raise ValueError(
+        raise DiffmaacError(
             f"gradient={gradient} takes no parameters; expected one of auto, {', '.join(PARAMETRIC)}, or their objects."
         )
     if isinstance(gradient, AbstractGradient):
@@ -44,7 +44,7 @@ def choose(
     if gradient in makers:
         return makers[gradient]()
     if gradient != "auto":
-        raise ValueError(unknown("gradient", gradient, GRADIENTS))
+        raise DiffmaacError(unknown("gradient", gradient, GRADIENTS))
     chosen, reason = _fastest(model, frame_skip)
     _LOGGER.info("gradient=auto takes %s: %s", chosen, reason)
     return chosen

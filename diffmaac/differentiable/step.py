@@ -18,6 +18,7 @@ from diffmaac.differentiable.gradient_choice import choose
 from diffmaac.differentiable.host_steps import HostSteps, with_parameters
 from diffmaac.differentiable.named_inputs import NamedInputs
 from diffmaac.differentiable.named_parameters import NamedParameters
+from diffmaac.errors import DiffmaacError
 from diffmaac.physics import AbstractGradient, EngineGradient, FiniteDifference
 from diffmaac.system import parse_mjcf
 from diffmaac.typed import is_transformed, uncompiled
@@ -64,7 +65,7 @@ class DifferentiablePhysics:
             the C engine steps, it is so anyway.
 
     Raises:
-        ValueError: the model, the gradient, a parameter or, when called, an input's shape, dtype, device or domain
+        DiffmaacError: the model, the gradient, a parameter or, when called, an input's shape, dtype, device or domain
             cannot be used.
         UnsupportedModel: the gradient cannot do the model; in the backward pass, what it differentiates is not the C
             engine's step; names row, coordinate and size.
@@ -211,7 +212,7 @@ class DifferentiablePhysics:
         if not parameters:
             return None
         if not self.parameters:
-            raise ValueError(
+            raise DiffmaacError(
                 f"the step was built without parameters, and was given {', '.join(map(str, parameters))}. Build it with"
                 " DifferentiablePhysics(model, parameters=(...))."
             )
@@ -289,9 +290,14 @@ class DifferentiablePhysics:
             if tuple(x.shape) != expected:
                 hint = " A model with activation states needs act=." if name == "act" and self._widths["act"] else ""
                 order = "batch first, then the time" if rolled and name == "ctrl" else "batch first"
-                raise ValueError(f"{name} has the shape {tuple(x.shape)}; expected {expected}, {order}.{hint}")
+                raise DiffmaacError(f"{name} has the shape {tuple(x.shape)}; expected {expected}, {order}.{hint}")
         if rolled and time == (0,):
-            raise ValueError("ctrl has no time step: its shape is (B, T, nu), and T must be 1 or more.")
+            raise DiffmaacError("ctrl has no time step: its shape is (B, T, nu), and T must be 1 or more.")
+        given = {name: x for name, x in (inputs | extra).items() if x.shape[-1:] != (0,)}
+        types = {name: str(x.dtype).removeprefix("torch.") for name, x in given.items()}
+        if len(set(types.values())) > 1:
+            listed = ", ".join(f"{name} is {kind}" for name, kind in types.items())
+            raise DiffmaacError(f"{listed}. Give all of one type, float32 or float64: nothing is converted.")
         autograd.check_inputs((*inputs.values(), *extra.values()))
 
 
@@ -308,7 +314,7 @@ def compiled_model(model: object) -> mujoco.MjModel:
         return model.compile()
     if isinstance(model, (str, Path)):
         return parse_mjcf(model)
-    raise ValueError(
+    raise DiffmaacError(
         f"model is a {type(model).__name__}; expected a mujoco.MjModel or MjSpec, or an MJCF: its path, or its text."
     )
 
@@ -317,5 +323,5 @@ def _tensor(name: str, x: object) -> Tensor:
     if isinstance(x, np.ndarray):
         x = torch.from_numpy(x if x.flags.writeable else x.copy())
     if not isinstance(x, Tensor):
-        raise ValueError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
+        raise DiffmaacError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
     return x

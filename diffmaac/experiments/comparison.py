@@ -20,8 +20,12 @@ from diffmaac.tasks import presets_of
 Rows = Sequence[Mapping[str, str]]
 
 
-def plot(runs: Sequence[str | Path], **words: Unpack[PlotKeywords]) -> Result[dict[str, int]]:
-    """Draws `runs` of one task in a figure, as ``diffmaac plot`` does; the value is the number of runs of each curve.
+def plot(
+    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], **words: Unpack[PlotKeywords]
+) -> Result[dict[str, int]]:
+    """Draws runs of one task, or one run, in a figure, as ``diffmaac plot`` does.
+
+    The value is the number of runs of each curve.
 
     `words` are that command's settings. Runs whose settings differ in nothing but the seed become one curve. A run
     named twice counts once; one that cannot be read is left out.
@@ -32,6 +36,8 @@ def plot(runs: Sequence[str | Path], **words: Unpack[PlotKeywords]) -> Result[di
     settings: dict[Path, Mapping[str, Any]] = {}
     rows: dict[Path, Rows] = {}
     broken: list[str] = []
+    if isinstance(runs, str | os.PathLike):
+        runs = [runs]
     for run in {os.path.realpath(run): Path(run) for run in runs}.values():  # `resolve` fails at a link to itself
         try:
             stored = flatten(stored_settings(run))

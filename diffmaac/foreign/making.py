@@ -118,9 +118,10 @@ def _import(module: str, env_id: str) -> None:
             importlib.import_module(module)
     except ModuleNotFoundError as error:
         packages = {known: package for package, known in PACKAGES.values()}
-        install = packages.get(module, module.partition(".")[0].replace("_", "-"))
         missing = error.name or module
-        advice = f"`pip install {install}`, or put its folder on PYTHONPATH" if missing == module else "Install it"
+        advice = "Put the folder that it is in on PYTHONPATH, or install its package"
+        if module in packages and missing == module:
+            advice = f"`pip install {packages[module]}` brings it"
         raise TaskError(f"env={env_id}: there is no module '{missing}'. {advice}.") from error
     except Exception as error:  # foreign code
         raise TaskError(f"env={env_id}: importing '{module}' fails: {_said(error)}") from error

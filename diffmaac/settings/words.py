@@ -23,7 +23,7 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
         name, sign, value = word.partition("=")
         if not sign or not name or not value:
             raise SettingError(
-                f"'{shortened(word)}' is not a setting. Settings are written name=value, for example horizon=4."
+                f"'{shortened(word)}' is not a setting. Settings are written name=value; --help lists their names."
             )
         if name in settings:
             twice = f"{shortened(name)}= is given twice, {shortened(settings[name])} and {shortened(value)}"

@@ -1,6 +1,7 @@
 """A trained policy, loaded from its run and ready to act."""
 
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Agent:
 
 
 @single_precision()
-def load(path: str | Path, env: str | Task | None = None, which: str = "last") -> Agent:
+def load(path: str | PathLike[str], env: str | Task | None = None, which: str = "last") -> Agent:
     """The agent of the run in `path`. `env` gives the task where it is the user's own and not registered.
 
     `which` is "last", the policy of the last checkpoint, or "best", that of the evaluation with the highest lower
