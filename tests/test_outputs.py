@@ -302,7 +302,11 @@ def test_an_output_that_cannot_be_had_is_refused_by_name(name: str) -> None:
 
 
 def test_sensors_that_are_no_function_of_the_state_are_refused() -> None:
-    for sensor, why in (('<clock name="s"/>', "shows the time"), ('<user name="s" dim="1"/>', "by a callback")):
+    for sensor, why in (
+        ('<clock name="s"/>', "shows the time"),
+        ('<e_kinetic name="s"/>', "the output energy"),
+        ('<user name="s" dim="1"/>', "by a callback"),
+    ):
         model = mujoco.MjModel.from_xml_string(ROD.replace("<sensor>", f"<sensor>{sensor}"))
         with pytest.raises(UnsupportedModel, match=f"sensor 's' .*{why}"):
             OutputSpace(model, ("sensordata",))

@@ -252,6 +252,15 @@ def test_it_can_be_copied() -> None:
     assert list(step.parameters) == ["body_mass"]
 
 
+PUCK = (("slide", "1 0 0"), ("slide", "0 1 0"), ("hinge", "0 0 1"))
+TWO_LINKS = """
+<mujoco><option timestep=".005"/><worldbody>
+  <body pos="0 0 1"><joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".03"/>
+    <site name="s" pos=".3 0 .1"/></body>
+  <body pos="0 .3 1"><joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".03"/>
+    <site name="t" pos=".25 0 0"/></body>
+</worldbody><tendon><spatial name="s"><site site="s"/><site site="t"/></spatial></tendon>
+<actuator><general tendon="s"/></actuator></mujoco>"""
 REFUSED = {
     "body_mas": "unknown parameter 'body_mas'. Did you mean 'body_mass'?",
     "geom_type": "holds integers",
@@ -261,7 +270,7 @@ REFUSED = {
     "opt.iterations": "holds integers",
     "geom_rgba": "no motion of this model depends on it",
     "tendon_stiffness": "is empty in this model",
-    "body_ipos": "body '1' lies exactly in the body's frame.*simple=\"false\"",
+    "body_ipos": "body '1' lie exactly in the body's frame.*simple=\"false\"",
 }
 
 
@@ -270,6 +279,69 @@ def test_a_field_without_a_gradient_is_refused_by_name(name: str) -> None:
     text = scene('<body pos="0 0 1"><freejoint/><geom size=".1"/></body>')
     with pytest.raises(DiffmaacError, match=REFUSED[name]):
         DifferentiablePhysics(text, parameters=(name,))
+
+
+@pytest.mark.parametrize("name", ["jnt_pos", "jnt_axis"])
+def test_joints_of_a_diagonal_mass_matrix_stay_where_they_are(name: str) -> None:
+    """Of a puck in the plane; with simple="false" they may move."""
+    joints = "".join(f'<joint type="{kind}" axis="{axis}"/>' for kind, axis in PUCK)
+    puck = f'<body {{}}>{joints}<geom type="box" size=".1 .2 .1" mass="1"/></body>'
+    with pytest.raises(
+        DiffmaacError, match=rf"{name} has no gradient.*inertia and joints of body '1'.*simple=\"false\""
+    ):
+        DifferentiablePhysics(scene(puck.format("")), parameters=(name,))
+    DifferentiablePhysics(scene(puck.format('simple="false"')), parameters=(name,))
+    DifferentiablePhysics(ROD, parameters=(name,))
+
+
+PULLED = {"tendon_damping": 3.0, "actuator_armature": 3.0}
+
+
+@pytest.mark.parametrize("name", PULLED)
+def test_rows_do_not_depend_on_the_values_of_others(name: str) -> None:
+    """With a damped string between two links, or the inertia of its motor, and without."""
+    step = DifferentiablePhysics(TWO_LINKS, gradient="engine", parameters=(name,))
+    q, v = (torch.tensor([row, row], dtype=torch.float64, requires_grad=True) for row in ((0.3, -0.6), (4.0, -5.0)))
+    found = []
+    for first in (0.0, PULLED[name]):
+        values = torch.tensor([[first], [PULLED[name]]], dtype=torch.float64)
+        after = step(q, v, torch.zeros(2, 1, dtype=torch.float64), parameters={name: values})[1]
+        found.append(torch.autograd.grad(after[1, 0], (q, v)))
+    for mixed, alike in zip(*found, strict=True):
+        assert alike[1].abs().min() > 1e-5
+        torch.testing.assert_close(mixed[1], alike[1], rtol=1e-9, atol=1e-12)
+
+
+def test_masses_where_the_regularisation_is_exact() -> None:
+    """With the flag diagexact it follows from the mass matrix, whatever invweight0 is."""
+    text = scene('<body pos="0 0 .099"><freejoint/><geom size=".1" mass="1"/></body>')
+    text = text.replace("<worldbody>", '<option><flag diagexact="enable"/></option><worldbody>', 1)
+    inputs = torch.tensor([[0.1, 0, 0.098, 1, 0, 0, 0]], dtype=torch.float64), torch.full((1, 6), -0.2).double()
+    slopes = []
+    for gradient in ("engine", "finite_difference"):
+        step = DifferentiablePhysics(text, gradient=gradient, parameters=("body_mass",))
+        mass = step.parameters["body_mass"].requires_grad_()
+        after = step(*inputs, torch.zeros(1, 0).double(), parameters={"body_mass": mass})[1]
+        slopes.append(torch.autograd.grad(after[0, 0] + after[0, 2], mass)[0][1])
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-8)
+
+
+def test_friction_below_the_least_that_mujoco_has() -> None:
+    ball = '<body pos="0 0 .099"><freejoint/><geom size=".1" mass="1" friction="0"/></body>'
+    text = scene(ball, option='cone="elliptic"')
+    text = text.replace('type="plane"', 'type="plane" friction="0"')
+    step = DifferentiablePhysics(text, gradient="engine", parameters=("geom_friction",))
+    friction = step.parameters["geom_friction"].requires_grad_()
+    qpos = torch.tensor([[0.0, 0, 0.098, 1, 0, 0, 0]], dtype=torch.float64)
+    after = step(qpos, torch.full((1, 6), -0.2).double(), qpos[:, :0], parameters={"geom_friction": friction})[1]
+    assert not torch.autograd.grad(after.sum(), friction)[0].any()
+
+
+def test_no_rows_with_forces() -> None:
+    empty = torch.zeros(0, 1)
+    step = DifferentiablePhysics(ROD)
+    after = step(empty, empty, empty, qfrc_applied=empty, xfrc_applied=torch.zeros(0, 2, 6))
+    assert [x.shape for x in after] == [(0, 1), (0, 1)]
 
 
 def test_values_that_cannot_be_used_are_refused() -> None:

@@ -1,5 +1,6 @@
 """Forces on a model and poses of its mocap bodies as named tensors: checked, and laid out in rows with the controls."""
 
+import math
 from collections.abc import Mapping
 
 import mujoco
@@ -38,5 +39,5 @@ class NamedInputs:
                     f"{name} has the shape {tuple(x.shape)}; expected {(*lead, *shape)}, that in MjData behind those of"
                     " the batch."
                 )
-        ordered = (given[name].reshape(*lead, -1) for name in self.space(given).names)
+        ordered = (given[name].reshape(*lead, math.prod(self._shapes[name])) for name in self.space(given).names)
         return cat([ctrl, *ordered], dim=-1)

@@ -11,15 +11,13 @@ from numpy.typing import ArrayLike
 from diffmaac.physics.engine import Arrays, Engine, as_alike, as_rows, check_frame_skip
 from diffmaac.physics.gradient import AbstractGradient, ControlStep
 from diffmaac.physics.mocap_gradient import mocap_gradient
-from diffmaac.physics.spot_check import TOLERANCE, directional_errors
+from diffmaac.physics.spot_check import check_along_a_direction, is_due
 from diffmaac.physics.trajectory_adjoint import Rows
 from diffmaac.physics.unsupported import UnsupportedModel
 from diffmaac.physics.user_inputs import UserInputs
 from diffmaac.physics.workers import SharedAdjoint
 
 _ADVICE = " Take it out of the model, or differentiate it with gradient=finite_difference."
-FIRST_CHECKS, CALLS_BETWEEN_CHECKS = 8, 1000
-"""The first backward passes, and each thousandth after them, are compared with differences of the engine's steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,24 +80,9 @@ class EngineDifferentiation:
         gradients = self._adjoint.pull_back((*trajectory, *rows))
         if len(places := self._inputs.mocap):
             gradients[3][:, places] = mocap_gradient(self._engine, self._inputs, rows[:4], rows[4:])
-        due = self._calls < FIRST_CHECKS or self._calls % CALLS_BETWEEN_CHECKS == 0
-        if len(rows[0]) and (not due or self._spot_check(rows[:4], rows[4:], gradients)):
-            self._calls += 1
+        if not is_due(self._calls) or check_along_a_direction(self._engine, rows[:4], rows[4:], gradients, self._calls):
+            self._calls += len(rows[0]) > 0
         return gradients
-
-    def _spot_check(self, inputs: Rows, cotangents: Rows, gradients: Rows) -> bool:
-        """Whether there was a state to check at. Raises UnsupportedModel where the gradient is not the engine's."""
-        errors = directional_errors(self._engine, inputs, cotangents, gradients, seed=self._calls)
-        errors = errors[~np.isnan(errors)]
-        if len(errors) == 0:
-            return False
-        if np.median(errors) > TOLERANCE:
-            raise UnsupportedModel(
-                f"gradient=engine is not that of the C engine for this model: along a direction it errs by"
-                f" {np.median(errors):.1e} of its size (median of {len(errors)} states). The model has a feature that"
-                " mj_inverse treats otherwise than mj_step. Use gradient=finite_difference."
-            )
-        return True
 
 
 def check_model(model: mujoco.MjModel, frame_skip: int) -> None:

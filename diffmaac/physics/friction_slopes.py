@@ -78,6 +78,7 @@ class FrictionSlopes:
             pairs = self._pair_of(every.geoms)
             if self._of_pairs:
                 own = pairs >= 0
+                own[own] = self._model.pair_friction[pairs[own]][:, self._groups[column][0]] > mujoco.mjMINMU
                 np.add.at(explicit, (every.states[own], width * pairs[own] + column), every.slopes[own])
                 continue
             shares = self._shares(every.geoms, column) * (pairs < 0)[:, None]
@@ -97,7 +98,9 @@ class FrictionSlopes:
         friction, priority = model.geom_friction[geoms, column], model.geom_priority[geoms]
         larger = 0.5 * (1 + np.sign(friction[:, 0] - friction[:, 1]))
         first = np.where(priority[:, 0] == priority[:, 1], larger, priority[:, 0] > priority[:, 1])
-        return np.stack([first, 1 - first], axis=1)
+        shares = np.stack([first, 1 - first], axis=1)
+        # MuJoCo holds the coefficient at its least.
+        return shares * ((shares * friction).sum(1, keepdims=True) > mujoco.mjMINMU)
 
 
 def by_friction_loss(data: mujoco.MjData, jacobian: Float[np.ndarray, "rows nv"]) -> Float[np.ndarray, "nv nv"]:

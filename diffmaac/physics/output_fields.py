@@ -29,6 +29,7 @@ _PREFIXES = {
     "solver": "it tells how the solver worked",
 }
 _NO_FUNCTION = {
+    int(mujoco.mjtSensor.mjSENS_E_KINETIC): "is made before MuJoCo has read the velocities (the output energy has it)",
     int(mujoco.mjtSensor.mjSENS_CLOCK): "shows the time, which is no part of the state (each step begins at 0)",
     int(mujoco.mjtSensor.mjSENS_PLUGIN): "is made by a plugin, which may keep a state of its own",
     int(mujoco.mjtSensor.mjSENS_USER): "is made by a callback",

@@ -83,12 +83,14 @@ def check_name(model: mujoco.MjModel, name: str) -> None:
     if read(model, name).size == 0:
         raise DiffmaacError(f"the parameter {name} is empty in this model, which has nothing of that kind.")
     simple = np.flatnonzero((model.body_simple > 0) & (model.body_dofnum > 0))
-    if name in ("body_ipos", "body_iquat") and len(simple):
+    if name in ("jnt_pos", "jnt_axis"):  # which neither a free joint has, nor a matrix of one number
+        simple = simple[model.body_jntnum[simple] > 1]
+    if name in ("body_ipos", "body_iquat", "jnt_pos", "jnt_axis") and len(simple):
         body = int(simple[0])
         label = mujoco.mj_id2name(model, int(mujoco.mjtObj.mjOBJ_BODY), body) or str(body)
         raise DiffmaacError(
-            f"{name} has no gradient in this model: the inertia of body '{label}' lies exactly in the body's frame, for"
-            ' which MuJoCo has laid out a diagonal mass matrix. Write <body simple="false" ...> in the MJCF.'
+            f"{name} has no gradient in this model: inertia and joints of body '{label}' lie exactly in the body's"
+            ' frame, for which MuJoCo has laid out a diagonal mass matrix. Write <body simple="false" ...> in the MJCF.'
         )
 
 

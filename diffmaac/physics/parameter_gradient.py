@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.engine import Arrays
-from diffmaac.physics.engine_gradient import CALLS_BETWEEN_CHECKS, check_model
+from diffmaac.physics.engine_gradient import check_model
 from diffmaac.physics.finite_difference import CentralDifferences
 from diffmaac.physics.mocap_gradient import mocap_gradient
 from diffmaac.physics.parameter_engine import ParameterDifferences, ParameterEngine, Rows, groups_of
 from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.parameters import ParameterSpace
-from diffmaac.physics.spot_check import ROWS, TOLERANCE
+from diffmaac.physics.spot_check import ROWS, TOLERANCE, check_along_a_direction, is_due
 from diffmaac.physics.trajectory_adjoint import TrajectoryAdjoint
 from diffmaac.physics.unsupported import UnsupportedModel
 from diffmaac.physics.user_inputs import UserInputs
@@ -23,7 +23,8 @@ from diffmaac.physics.user_inputs import UserInputs
 _REBUILT = frozenset(
     (
         *("dof_dampingpoly", "dof_frictionloss", "actuator_damping", "actuator_dampingpoly", "tendon_armature"),
-        *("actuator_dynprm", "actuator_actrange", "actuator_gainprm"),
+        *("actuator_dynprm", "actuator_actrange", "actuator_gainprm", "actuator_biasprm", "actuator_armature"),
+        *("tendon_damping", "tendon_dampingpoly"),
     )
 )
 """Fields whose values decide how something else is differentiated, or that tables are made from."""
@@ -125,7 +126,8 @@ class ParameterDifferentiation:
             known = adjoint.slopes.known
             if len(places := self._inputs.mocap):
                 gradients[3][:, places] = mocap_gradient(self._engine.engine, self._inputs, states, cotangents)
-            if self._calls % CALLS_BETWEEN_CHECKS == 0:
+            if is_due(self._calls):
+                check_along_a_direction(self._engine.engine, states, cotangents, tuple(gradients), self._calls)
                 self._check(values, states, cotangents, own, known)
             self._calls += 1
         missing = np.flatnonzero(~known)

@@ -197,9 +197,11 @@ def known_parameters(model: mujoco.MjModel, space: ParameterSpace) -> np.ndarray
     if model.opt.integrator not in map(int, kinds) or model.nflex or _curved(model, space):
         return known
     joints = _scalar_joints(model)
+    weighed = not model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_DIAGEXACT)  # by invweight0
     for name, own in space.slices.items():
         if name in (*INERTIAL, "dof_armature"):
-            known[own] = _is_regular(model, space) and not rotating  # gyroscopic forces are implicit, too
+            # gyroscopic forces are implicit, too
+            known[own] = _is_regular(model, space) and not rotating and weighed
         elif name == "dof_damping":
             known[own] = not rotating
         elif name in FRICTIONAL:

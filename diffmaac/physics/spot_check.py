@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from diffmaac.physics.engine import Engine
 from diffmaac.physics.tangent import TangentSpace
+from diffmaac.physics.unsupported import UnsupportedModel
 
 ROWS = 8
 """States that are looked at, at most."""
@@ -16,6 +17,37 @@ KINK = 1e-3
 """Disagreement of the two sides at the shorter length, relative to the gradient, from which a state lies on a kink."""
 TOLERANCE = 1e-4
 """Relative error up to which a derivative counts as right: the shorter difference is rough where physics is stiff."""
+FIRST_CHECKS, CALLS_BETWEEN_CHECKS = 8, 1000
+"""The first backward passes, and each thousandth after them, are looked at."""
+
+
+def is_due(calls: int) -> bool:
+    """Whether a backward pass is looked at after so many."""
+    return calls < FIRST_CHECKS or calls % CALLS_BETWEEN_CHECKS == 0
+
+
+def check_along_a_direction(
+    engine: Engine,
+    inputs: tuple[np.ndarray, ...],
+    cotangents: tuple[np.ndarray, ...],
+    gradients: tuple[np.ndarray, ...],
+    seed: int,
+) -> bool:
+    """Whether there was a state to check at; the arguments are those of `directional_errors`.
+
+    Raises UnsupportedModel where the gradient is not the engine's.
+    """
+    errors = directional_errors(engine, inputs, cotangents, gradients, seed)
+    errors = errors[~np.isnan(errors)]
+    if len(errors) == 0:
+        return False
+    if np.median(errors) > TOLERANCE:
+        raise UnsupportedModel(
+            f"gradient=engine is not that of the C engine for this model: along a direction it errs by"
+            f" {np.median(errors):.1e} of its size (median of {len(errors)} states). The model has a feature that"
+            " mj_inverse treats otherwise than mj_step. Use gradient=finite_difference."
+        )
+    return True
 
 
 def directional_errors(

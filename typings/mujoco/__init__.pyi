@@ -16,6 +16,7 @@ _Integers = NDArray[np.int32]
 _Booleans = NDArray[np.bool_]
 
 mjMINVAL: float
+mjMINMU: float
 
 class _Enum:
     """An enum of pybind11: it counts as an integer, but is none, and its class cannot be iterated."""
@@ -147,6 +148,7 @@ class mjtRndFlag(_Enum):
     mjRND_REFLECTION: ClassVar[mjtRndFlag]
 
 class mjtSensor(_Enum):
+    mjSENS_E_KINETIC: ClassVar[mjtSensor]
     mjSENS_CLOCK: ClassVar[mjtSensor]
     mjSENS_PLUGIN: ClassVar[mjtSensor]
     mjSENS_USER: ClassVar[mjtSensor]
@@ -343,6 +345,8 @@ class MjModel:
     geom_pos: _Floats
     site_pos: _Floats
     tendon_armature: _Floats
+    pair_friction: _Floats
+    body_jntnum: _Integers
     tendon_dampingpoly: _Floats
     tendon_stiffness: _Floats
     tendon_damping: _Floats
