@@ -163,7 +163,7 @@ IDS = {
     "Pendulum-v7": "Did you mean 'Pendulum-v1'",
     "diffmaac/Hoper-v0": "Did you mean 'diffmaac/Hopper-v0'",
     "FetchReach-v4": "`pip install gymnasium-robotics`, then env=gymnasium_robotics:FetchReach-v4",
-    "no_such_package:Foo-v0": "no module 'no_such_package'. `pip install no-such-package`",
+    "no_such_package:Foo-v0": "no module 'no_such_package'. Put the folder that it is in on PYTHONPATH",
     "gymnasium_robotics:FetchReach-v4": "`pip install gymnasium-robotics`",
     "CartPole-v1": "actions are a Discrete of 2",
     "Wobble": "unknown env 'Wobble'.*named by its id, for example Pendulum-v1",
