@@ -168,7 +168,7 @@ BAD = {
     "qpos has the shape \\(4,\\)": (COLUMN[:, 0], COLUMN, COLUMN),
     "qpos has the shape \\(\\)": (COLUMN[0, 0], COLUMN, COLUMN),
     "act has the shape \\(4, 2\\); expected \\(4, 0\\)": (COLUMN, COLUMN, COLUMN, COLUMN.repeat(1, 2)),
-    "all must be torch.float32, or all torch.float64": (COLUMN, COLUMN.float(), COLUMN),
+    "qpos is float64, qvel is float32, ctrl is float64. Give all of one type": (COLUMN, COLUMN.float(), COLUMN),
     "qvel is not finite in row 2 of 4": (COLUMN, COLUMN.index_fill(0, torch.tensor(2), torch.nan), COLUMN),
 }
 
@@ -180,7 +180,7 @@ def test_bad_input_raises(message: str, differenced: DifferentiablePhysics) -> N
 
 
 def test_another_device_raises(differenced: DifferentiablePhysics) -> None:
-    with pytest.raises(ValueError, match="inputs on cpu, cpu, cpu, meta; move them to one device"):
+    with pytest.raises(ValueError, match="inputs are on cpu, cpu, cpu, meta; move them to one device"):
         differenced(COLUMN, COLUMN, COLUMN.to("meta"))
 
 

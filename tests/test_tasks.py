@@ -297,7 +297,7 @@ def test_a_task_whose_package_is_broken_is_named(monkeypatch):
 
 
 def test_announced_presets_are_those_of_the_tasks():
-    assert all(tasks.presets_of(name) == get_task(name).presets for name in task_names())
+    assert all(tasks.presets_of(name) == get_task(name).presets for name in TASKS)
     assert tasks.presets_of("a task of one's own") == {}
 
 
