@@ -46,8 +46,8 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     text = shortened(name)
     near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    known = "" if near and len(names) > MANY else f" There are: {', '.join(names)}."
-    return f"unknown {what} '{text}'.{hint}{known}"
+    listed = "" if near and len(names) > MANY else f" There are: {', '.join(names)}."
+    return f"unknown {what} '{text}'.{hint}{listed}"
 
 
 def shortened(value: object) -> str:

@@ -179,16 +179,15 @@ class MujocoSystem(AbstractSystem):
 
     def _check_coordinates(self) -> None:
         """`hidden` counts first coordinates that nothing but the motion determines; `angles` are hinges behind them."""
-        model, hinge = self.model, int(mujoco.mjtJoint.mjJNT_HINGE)
+        model = self.model
         if not 0 <= self.hidden < max(model.nq, 1):
             raise TaskError(f"hidden={self.hidden}: the model has {model.nq} positions, and one must be observed.")
-        hinges = {int(address): name for name, address in enumerate(model.jnt_qposadr) if model.jnt_type[name] == hinge}
-        wrong = [i for i in self.angles if i not in hinges or i < self.hidden]
-        if wrong or len(set(self.angles)) < len(self.angles):
-            allowed = ", ".join(str(i) for i in hinges if i >= self.hidden) or "none"
+        hinges = model.jnt_qposadr[model.jnt_type == int(mujoco.mjtJoint.mjJNT_HINGE)].tolist()
+        allowed = [i for i in hinges if i >= self.hidden]
+        if not set(self.angles) <= set(allowed) or len(set(self.angles)) < len(self.angles):
             raise TaskError(
                 f"angles={tuple(self.angles)}: positions of hinges that are observed by cosine and sine, each once."
-                f" The model has: {allowed}."
+                f" The model has: {', '.join(map(str, allowed)) or 'none'}."
             )
 
     @classmethod

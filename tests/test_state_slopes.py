@@ -77,36 +77,41 @@ def walker(*args: Any, **words: Any) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(walker_text(*args, **words))
 
 
-def touching(model: mujoco.MjModel, count: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """States in the floor, where no contact is about to begin, and accelerations that the floor withstands."""
+def in_contact(
+    model: mujoco.MjModel, count: int, place: Callable[[np.random.Generator, np.ndarray], None]
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """States where bodies touch and no contact is about to begin, with positions from `place`; and accelerations."""
     rng, data, rows = np.random.default_rng(0), mujoco.MjData(model), list[np.ndarray]()
     while len(rows) < count:
         mujoco.mj_resetData(model, data)
-        data.qpos[2] = rng.uniform(0.3, 0.5)
-        data.qpos[3:7] += 0.2 * rng.normal(size=4)
-        data.qpos[7:] = 0.5 * rng.normal(size=model.nq - 7)
-        mujoco.mj_normalizeQuat(model, data.qpos)
-        mujoco.mj_forward(model, data)
-        distances = np.abs(data.contact.dist) if data.ncon else np.zeros(0)
-        if data.ncon and distances.min() > 1e-4:
-            rows.append(data.qpos.copy())
-    qvel, accelerations = 0.3 * rng.normal(size=(count, model.nv)), 3 * rng.normal(size=(count, model.nv))
-    ctrl = rng.normal(size=(count, model.nu))
-    return (np.array(rows), qvel, np.zeros((count, 0)), ctrl), accelerations
-
-
-def entangled(model: mujoco.MjModel, count: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """States of `PAIR_OF_TREES` in contact."""
-    rng, data, rows = np.random.default_rng(0), mujoco.MjData(model), list[np.ndarray]()
-    while len(rows) < count:
-        data.qpos[:] = 0.15 * rng.normal(size=model.nq)
-        data.qpos[3:7], data.qpos[-4:] = rng.normal(size=(2, 4))
+        place(rng, data.qpos)
         mujoco.mj_normalizeQuat(model, data.qpos)
         mujoco.mj_forward(model, data)
         if data.ncon and np.abs(data.contact.dist).min() > 1e-4:
             rows.append(data.qpos.copy())
     qvel, accelerations = 0.3 * rng.normal(size=(count, model.nv)), 3 * rng.normal(size=(count, model.nv))
-    return (np.array(rows), qvel, np.zeros((count, 0)), np.zeros((count, 0))), accelerations
+    return (np.array(rows), qvel, np.zeros((count, 0)), rng.normal(size=(count, model.nu))), accelerations
+
+
+def touching(model: mujoco.MjModel, count: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """States of `WALKER` in the floor, which withstands the accelerations."""
+
+    def place(rng: np.random.Generator, qpos: np.ndarray) -> None:
+        qpos[2] = rng.uniform(0.3, 0.5)
+        qpos[3:7] += 0.2 * rng.normal(size=4)
+        qpos[7:] = 0.5 * rng.normal(size=model.nq - 7)
+
+    return in_contact(model, count, place)
+
+
+def entangled(model: mujoco.MjModel, count: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """States of `PAIR_OF_TREES`."""
+
+    def place(rng: np.random.Generator, qpos: np.ndarray) -> None:
+        qpos[:] = 0.15 * rng.normal(size=model.nq)
+        qpos[3:7], qpos[-4:] = rng.normal(size=(2, 4))
+
+    return in_contact(model, count, place)
 
 
 def both(

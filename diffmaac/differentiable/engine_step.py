@@ -78,9 +78,8 @@ class EngineStep(autograd.AbstractRowFunction):
 
     def _check_quaternions(self, qpos: Tensor) -> None:
         """Raises DivergenceError for zero: the engine takes it for no rotation, however it is approached."""
-        zero = (qpos[:, self._quaternions] == 0).all(-1)
-        if zero.any():
-            row, joint = zero.nonzero()[0].tolist()
+        if len(self._quaternions) and (found := first_zero(qpos[:, self._quaternions])) is not None:
+            row, joint = found
             first, *_, last = self._quaternions[joint]
             raise DivergenceError(
                 f"qpos[{first}:{last + 1}], a quaternion, is zero in row {row} of {len(qpos)}. The step takes it for"
@@ -106,9 +105,9 @@ def check_inputs(inputs: Sequence[Tensor], user: UserInputs | None = None) -> No
         name, row = found
         raise DivergenceError(f"{name} is not finite in row {row} of {len(inputs[0])}. Look at what produced it.")
     quaternions = parts.get("mocap_quat")
-    if quaternions is not None and (zero := (quaternions.unflatten(1, (-1, 4)) == 0).all(2).any(1)).any():
+    if quaternions is not None and (found := first_zero(quaternions.unflatten(1, (-1, 4)))) is not None:
         raise DivergenceError(
-            f"mocap_quat is zero in row {int(zero.nonzero()[0])} of {len(quaternions)}, which is no rotation. Give a"
+            f"mocap_quat is zero in row {found[0]} of {len(quaternions)}, which is no rotation. Give a"
             " quaternion of any other length: (1, 0, 0, 0) turns nothing."
         )
 
@@ -155,6 +154,12 @@ def first_not_finite(parts: Mapping[str, Tensor]) -> tuple[str, int] | None:
     if not_finite(torch.cat(list(parts.values()), 1)) is None:
         return None
     return next((name, row) for name, x in parts.items() if (row := not_finite(x)) is not None)
+
+
+def first_zero(quaternions: Tensor) -> tuple[int, int] | None:
+    """Row and place of the first zero among quaternions (n, places, 4)."""
+    zero = (quaternions == 0).all(-1)
+    return tuple(zero.nonzero()[0].tolist()) if zero.any() else None
 
 
 def not_finite(x: Tensor) -> int | None:

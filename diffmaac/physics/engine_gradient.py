@@ -80,8 +80,11 @@ class EngineDifferentiation:
         gradients = self._adjoint.pull_back((*trajectory, *rows))
         if len(places := self._inputs.mocap):
             gradients[3][:, places] = mocap_gradient(self._engine, self._inputs, rows[:4], rows[4:])
-        if not is_due(self._calls) or check_along_a_direction(self._engine, rows[:4], rows[4:], gradients, self._calls):
-            self._calls += len(rows[0]) > 0
+        inputs, cotangents, calls = rows[:4], rows[4:], self._calls
+        if len(rows[0]) and (
+            not is_due(calls) or check_along_a_direction(self._engine, inputs, cotangents, gradients, calls)
+        ):
+            self._calls += 1
         return gradients
 
 

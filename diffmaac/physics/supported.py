@@ -10,6 +10,7 @@ from diffmaac.physics.fields import REFUSED
 from diffmaac.physics.names import part
 from diffmaac.physics.pairs import EXACT_PAIRS, pair_types, touching_pairs
 from diffmaac.physics.unsupported import UnsupportedModel
+from diffmaac.physics.velocity_forces import affine_bias
 
 INTEGRATORS = ("Euler", "RK4", "implicitfast")
 IDLE_ENABLE_FLAGS = ("energy", "fwdinv", "invdiscrete")
@@ -104,7 +105,7 @@ def _velocity_rows(model: mujoco.MjModel) -> np.ndarray:
 
     MJX has no derivative of the first, and takes that of the others as if nothing were clamped.
     """
-    bias = (model.actuator_biastype == int(mujoco.mjtBias.mjBIAS_AFFINE)) & (model.actuator_biasprm[:, 2] != 0)
+    bias = affine_bias(model)[:, 2] != 0
     gain = (model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_AFFINE)) & (model.actuator_gainprm[:, 2] != 0)
     clamped = model.actuator_forcelimited | (model.jnt_actfrclimited.any() or model.tendon_actfrclimited.any())
     scaled = clamped | model.actuator_ctrllimited | model.actuator_actlimited

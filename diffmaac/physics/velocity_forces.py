@@ -25,8 +25,9 @@ def couple_branches(model: mujoco.MjModel) -> bool:
     MuJoCo's derivatives of forces by velocities have no entry for such a pair.
     """
     damped = model.tendon_damping.astype(bool) | model.tendon_dampingpoly.any(1)
-    dofs = [_of_tendon(model, int(tendon)) for tendon in np.flatnonzero(damped)]
-    dofs += [_of_actuator(model, int(actuator)) for actuator in np.flatnonzero(_depend_on_velocity(model))]
+    moved = moves(model).astype(bool)
+    dofs = [_of_tendon(model, moved, int(tendon)) for tendon in np.flatnonzero(damped)]
+    dofs += [_of_actuator(model, moved, int(actuator)) for actuator in np.flatnonzero(_depend_on_velocity(model))]
     return any(_branch(model, those) for those in dofs)
 
 
@@ -47,9 +48,9 @@ def _depend_on_velocity(model: mujoco.MjModel) -> Bool[np.ndarray, " nu"]:
     return ~fixed | ~affine | (affine_bias(model)[:, 2] != 0)
 
 
-def _of_tendon(model: mujoco.MjModel, tendon: int) -> Bool[np.ndarray, " nv"]:
-    """The dofs that may change its length."""
-    out, moved = np.zeros(model.nv, bool), moves(model).astype(bool)
+def _of_tendon(model: mujoco.MjModel, moved: Bool[np.ndarray, "nbody nv"], tendon: int) -> Bool[np.ndarray, " nv"]:
+    """The dofs that may change its length; `moved` are those of each body."""
+    out = np.zeros(model.nv, bool)
     for wrap in range(model.tendon_adr[tendon], model.tendon_adr[tendon] + model.tendon_num[tendon]):
         kind, part = int(model.wrap_type[wrap]), int(model.wrap_objid[wrap])
         if kind == int(_WRAPS.mjWRAP_JOINT):
@@ -61,15 +62,15 @@ def _of_tendon(model: mujoco.MjModel, tendon: int) -> Bool[np.ndarray, " nv"]:
     return out
 
 
-def _of_actuator(model: mujoco.MjModel, actuator: int) -> Bool[np.ndarray, " nv"]:
+def _of_actuator(model: mujoco.MjModel, moved: Bool[np.ndarray, "nbody nv"], actuator: int) -> Bool[np.ndarray, " nv"]:
     """The dofs on which it may act; none for one on a joint, whose dofs carry each other."""
     kind, parts = int(model.actuator_trntype[actuator]), model.actuator_trnid[actuator]
     if kind in _OF_JOINTS:
         return np.zeros(model.nv, bool)
     if kind == int(_TRANSMISSIONS.mjTRN_TENDON):
-        return _of_tendon(model, int(parts[0]))
+        return _of_tendon(model, moved, int(parts[0]))
     if kind in _OF_SITES:
-        return np.any(moves(model)[model.site_bodyid[parts[parts >= 0]]], axis=0)
+        return np.any(moved[model.site_bodyid[parts[parts >= 0]]], axis=0)
     return np.ones(model.nv, bool)
 
 
