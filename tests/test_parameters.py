@@ -344,6 +344,16 @@ def test_no_rows_with_forces() -> None:
     assert [x.shape for x in after] == [(0, 1), (0, 1)]
 
 
+def test_a_joint_that_moves_no_mass_is_named() -> None:
+    step = DifferentiablePhysics(ROD, parameters=("body_mass", "body_inertia"))
+    state = [torch.zeros(2, 1, dtype=torch.float64) for _ in range(3)]
+    mass = torch.stack([step.parameters["body_mass"], torch.zeros(2)]).double().requires_grad_()
+    inertia = torch.stack([step.parameters["body_inertia"], torch.zeros(2, 3)]).double()
+    after = step(*state, parameters={"body_mass": mass, "body_inertia": inertia})[1]
+    with pytest.raises(DiffmaacError, match="degree of freedom 0 moves no mass"):
+        after.sum().backward()
+
+
 def test_values_that_cannot_be_used_are_refused() -> None:
     step = DifferentiablePhysics(ROD, parameters=("body_mass", "dof_damping"))
     state = [torch.zeros(3, 1, dtype=torch.float64) for _ in range(3)]

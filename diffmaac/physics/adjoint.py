@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from diffmaac.physics.activation import Activations
 from diffmaac.physics.inverse import InverseDynamics, Linearization
+from diffmaac.physics.linear import solve
 from diffmaac.physics.parameter_slopes import ParameterSlopes, StageSlopes
 from diffmaac.physics.tangent import TangentSpace
 from diffmaac.physics.user_inputs import UserInputs
@@ -91,7 +92,7 @@ def through_stage(
 ) -> Pullback:
     """From the gradients with respect to the acceleration a and to the rates of the activations."""
     slopes = linear.actuation
-    force = np.linalg.solve(linear.qacc, acceleration[..., None])  # -(dr/da)' is the transposed of what is wanted
+    force = solve(linear.qacc, acceleration[..., None])  # -(dr/da)' is the transposed of what is wanted
     rate = rate[..., None]
     return Pullback(
         qpos=(slopes.rate_qpos @ rate - linear.qpos @ force)[..., 0],

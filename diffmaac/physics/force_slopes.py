@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.actuation import are_apart
+from diffmaac.physics.linear import solve
 from diffmaac.physics.snapshots import Snapshots
 from diffmaac.physics.velocity_forces import couple_branches, turn_armature
 
@@ -124,7 +125,7 @@ class ForceSlopes:
         if not damping.any():
             return inertia
         # Of the transposed product, M and M + J' H J being symmetric: (1 + h B M^-1) (M + J' H J).
-        return inertia + damping[:, None] * np.linalg.solve(mass, inertia)
+        return inertia + damping[:, None] * solve(mass, inertia)
 
     def _weigh_cones(self, data: mujoco.MjData, row: int) -> None:
         """H J of the contacts that slide, whose Hessians the engine has where it is asked for them."""

@@ -11,6 +11,7 @@ from diffmaac.physics.friction_slopes import FrictionSlopes, by_friction_loss, d
 from diffmaac.physics.inertial_slopes import INERTIAL, BodyMotions
 from diffmaac.physics.inverse import NOTHING, inverse_model
 from diffmaac.physics.joints import rotating_joints
+from diffmaac.physics.linear import solve
 from diffmaac.physics.parameters import ParameterSpace
 from diffmaac.physics.user_inputs import STATE, UserInputs
 from diffmaac.physics.weight_slopes import WeighedConstraints, WeightSlopes
@@ -43,12 +44,12 @@ class StageSlopes(NamedTuple):
         gradient = -(self.explicit @ force[..., None])[..., 0]
         if self.inertia is None:
             return gradient
-        return gradient + (self.implicit @ np.linalg.solve(self.inertia, acceleration[..., None]))[..., 0]
+        return gradient + (self.implicit @ solve(self.inertia, acceleration[..., None]))[..., 0]
 
     def push_forward(self, qacc: Float[np.ndarray, "n nv nv"]) -> Float[np.ndarray, "n nv size"]:
         """da'; `qacc` is the transposed dr/da'."""
-        ahead = -np.linalg.solve(qacc.mT, self.explicit.mT)
-        return ahead if self.inertia is None else ahead + np.linalg.solve(self.inertia, self.implicit.mT)
+        ahead = -solve(qacc.mT, self.explicit.mT)
+        return ahead if self.inertia is None else ahead + solve(self.inertia, self.implicit.mT)
 
 
 class ParameterSlopes:

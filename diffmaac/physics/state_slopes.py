@@ -8,6 +8,7 @@ from diffmaac.physics.actuation import Moments, are_apart, moments_are_constant,
 from diffmaac.physics.contact_slopes import Motions, SmoothContacts
 from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
+from diffmaac.physics.linear import solve
 from diffmaac.physics.motion_slopes import MotionSlopes
 from diffmaac.physics.snapshots import Snapshots
 from diffmaac.physics.velocity_forces import affine_bias
@@ -82,8 +83,8 @@ class StateSlopes:
         damping = self._forces.implicit_damping()
         if damping.any():
             mass = self._forces.mass()
-            more = np.linalg.solve(mass, (damping * qacc)[..., None])[..., 0]  # a - a'
-            qacc, pull = qacc + more, -rows.jacobian @ np.linalg.solve(mass, motion.of_mass(more).mT)
+            more = solve(mass, (damping * qacc)[..., None])[..., 0]  # a - a'
+            qacc, pull = qacc + more, -rows.jacobian @ solve(mass, motion.of_mass(more).mT)
         weight, out = _relative_bend(rows), np.zeros((len(qvel), *[self._model.nv] * 2))
         contacts, self._unknown = self._contacts.slopes(Motions(axes, qvel, qacc, rows.force, rows.rate))
         for slopes in contacts:

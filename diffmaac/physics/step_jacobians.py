@@ -11,6 +11,7 @@ from jaxtyping import Float
 from diffmaac.physics.engine import Arrays
 from diffmaac.physics.engine_gradient import check_model
 from diffmaac.physics.inverse import InverseDynamics
+from diffmaac.physics.linear import solve
 from diffmaac.physics.parameter_engine import ParameterDifferences, ParameterEngine, Rows
 from diffmaac.physics.parameter_slopes import ParameterSlopes
 from diffmaac.physics.parameters import ParameterSpace
@@ -102,7 +103,7 @@ class StepJacobians:
                 ahead = slopes.linearize(*before, states[3], acceleration).push_forward(linear.qacc)[..., self._entries]
             else:
                 ahead = np.zeros((n, nv, len(self._entries)))
-            by_state = -np.linalg.solve(linear.qacc.mT, np.concatenate([linear.qpos.mT, linear.qvel.mT], axis=2))
+            by_state = -solve(linear.qacc.mT, np.concatenate([linear.qpos.mT, linear.qvel.mT], axis=2))
             single = self._step(model.opt.timestep, after[1], by_state, ahead)
             total = Jacobians(
                 single.by_state @ total.by_state, single.by_state @ total.by_parameters + single.by_parameters

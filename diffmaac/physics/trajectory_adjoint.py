@@ -83,8 +83,9 @@ class TrajectoryAdjoint:
         return (
             f"gradient=engine cannot differentiate time step {time_step} of sample {first + error.row}: the inverse"
             f" dynamics of MuJoCo leaves a force of {error.force:.1e} on {describe_dof(self._model, error.dof)}"
-            f" unexplained, where forces of {error.scale:.1e} [N, N m] act. The model has a feature that acts in"
-            " mj_step and not in mj_inverse. Use gradient=finite_difference."
+            f" unexplained, where forces of {error.scale:.1e} [N, N m] act. Either a feature of the model acts in"
+            " mj_step and not in mj_inverse, or the solver of the contacts stops short, as with pyramidal cones whose"
+            " friction is near 0 (condim=1 has none). Use gradient=finite_difference."
         )
 
 
