@@ -83,6 +83,28 @@ def test_contacts_of_locomotion_are_differentiated(file: str, frame_skip: int) -
     assert np.median(errors) < 1e-6 and errors.max() < 1e-3
 
 
+def test_forces_that_a_function_adds_are_differentiated() -> None:
+    """Also where it is set after the gradient was made."""
+    model = mujoco.MjModel.from_xml_string(leg())
+    inputs = moving_states(model, STATES)
+    gradient = EngineDifferentiation(model, FRAME_SKIP, 1)
+    cotangents = cotangents_of(inputs)
+    without = gradient.pull_back(*inputs, *cotangents)
+
+    def push(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        data.qfrc_passive[:] -= 5 * data.qpos[0] ** 2 + 3 * data.qvel**2
+
+    mujoco.set_mjcb_passive(push)
+    try:
+        assert smooth_errors(model, FRAME_SKIP, inputs).max() < 1e-5
+        central, _ = differences(model, FRAME_SKIP, inputs, cotangents)
+        pushed = np.concatenate(gradient.pull_back(*inputs, *cotangents), axis=1)
+        np.testing.assert_allclose(pushed, central, rtol=1e-4, atol=1e-6)
+    finally:
+        mujoco.set_mjcb_passive(None)
+    assert np.abs(pushed - np.concatenate(without, axis=1)).max() > 1e-3
+
+
 @pytest.mark.parametrize("integrator", ["Euler", "RK4", "implicitfast"])
 def test_joints_activations_and_equalities_together(integrator: str) -> None:
     model = load(ASSORTMENT, integrator)

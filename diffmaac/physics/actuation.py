@@ -218,7 +218,8 @@ class ActuatorsTogether(AbstractActuators):
     def __init__(self, model: mujoco.MjModel):
         self._model = model
         self._implicit = is_implicit(model)
-        self._in_motion = model.na > 0 and not np.isin(model.actuator_dyntype, _SIMPLE_DYNAMICS).all()
+        own = ~np.isin(model.actuator_dyntype, _SIMPLE_DYNAMICS) | (model.actuator_plugin >= 0)
+        self._in_motion = bool(model.na > 0 and own.any())
 
     def begin(self, act: Float[np.ndarray, "n na"], ctrl: Float[np.ndarray, "n nu"]) -> None:
         self._slopes = ActuationSlopes.zeros(len(ctrl), self._model)

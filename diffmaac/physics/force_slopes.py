@@ -56,8 +56,7 @@ class ForceSlopes:
         self._model, self._snapshots = model, snapshots
         self._elliptic = model.opt.cone == int(mujoco.mjtCone.mjCONE_ELLIPTIC)
         self._sparse = bool(mujoco.mj_isSparse(model))
-        self.know_velocity = has_velocity_slopes(model)
-        self._twin = _implicit_twin(model) if self.know_velocity else None
+        self._twin = _implicit_twin(model) if has_velocity_slopes(model) else None
         self._mass_places = _places(model.M_rownnz, model.M_colind)
         self._smooth_places = _places(model.D_rownnz, model.D_colind)
         self.begin(0)
@@ -72,7 +71,8 @@ class ForceSlopes:
         they are known from elsewhere."""
         self._n, self._rows = n, None
         self._cones: list[tuple[int, int, np.ndarray]] = []
-        self._takes_smooth = smooth and self._twin is not None
+        self.know_velocity = self._twin is not None and not adds_forces()
+        self._takes_smooth = smooth and self.know_velocity
         self._smooth = np.zeros((n if self._takes_smooth else 0, self._model.nD))
 
     def record(self, data: mujoco.MjData, row: int) -> None:
@@ -88,7 +88,7 @@ class ForceSlopes:
         where it was not recorded."""
         rows = self.rows()
         qacc = self._through_integrator(self.mass(), rows.jacobian.mT @ rows.weighted)
-        if smooth is None and self._twin is None:
+        if smooth is None and not self._takes_smooth:
             return Slopes(qacc, None)
         qvel = (rows.jacobian * rows.rate[..., None]).mT @ rows.weighted
         if smooth is not None:
@@ -245,6 +245,11 @@ def has_velocity_slopes(model: mujoco.MjModel) -> bool:
     bounded = model.nu > 0 and model.jnt_actfrclimited.any()
     others = bounded or turn_armature(model) or couple_branches(model) or equalities.any() or model.nplugin > 0
     return has_acceleration_slopes(model) and are_apart(model) and not bool(others)
+
+
+def adds_forces() -> bool:
+    """Whether a function of the user adds passive forces (`mujoco.set_mjcb_passive`), whose slopes nobody knows."""
+    return mujoco.get_mjcb_passive() is not None
 
 
 def _implicit_twin(model: mujoco.MjModel) -> mujoco.MjModel:

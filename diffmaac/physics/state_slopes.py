@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 
 from diffmaac.physics.actuation import Moments, are_apart, moments_are_constant, unbounded_actuators
 from diffmaac.physics.contact_slopes import Motions, SmoothContacts
-from diffmaac.physics.force_slopes import ForceSlopes, Rows, has_acceleration_slopes
+from diffmaac.physics.force_slopes import ForceSlopes, Rows, adds_forces, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.linear import solve
 from diffmaac.physics.motion_slopes import MotionSlopes
@@ -37,7 +37,7 @@ class StateSlopes:
 
     def begin(self, n: int) -> bool:
         """Forgets what is recorded, and makes room for n states; False where the model has no closed form."""
-        if not (self._possible and _are_simple(self._model)):
+        if not (self._possible and _are_simple(self._model)) or adds_forces():
             return False
         self._servos.begin(n)
         self._unknown = np.zeros(0, int)

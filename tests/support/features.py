@@ -260,6 +260,11 @@ def features() -> dict[str, str]:
             '<actuator><plugin joint="j0" plugin="mujoco.pid"><config key="kp" value="40"/></plugin></actuator>',
             head='<extension><plugin plugin="mujoco.pid"/></extension>',
         ),
+        "plugin for PID control with an integral": leg(
+            '<actuator><plugin joint="j0" plugin="mujoco.pid" actdim="1"><config key="kp" value="40"/>'
+            '<config key="ki" value="20"/><config key="imax" value="9"/></plugin></actuator>',
+            head='<extension><plugin plugin="mujoco.pid"/></extension>',
+        ),
         "elastic flex": scene(
             '<flexcomp type="grid" count="2 2 2" spacing=".1 .1 .1" dim="3" name="f" pos="0 0 .12" mass=".5"'
             ' radius=".01"><elasticity young="1e3" poisson=".2" damping=".01"/></flexcomp>'
