@@ -41,8 +41,8 @@ class AbstractRowFunction(abc.ABC):
         """The values, and behind them what is kept."""
         return self.value(*inputs)
 
-    def pull_back_with(self, kept: Tensors, *inputs_and_cotangents: Tensor) -> Tensors:
-        """`pull_back` with what the value has left."""
+    def pull_back_with(self, kept: Tensors, wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor) -> Tensors:
+        """`pull_back` with what the value has left. Gradients of inputs that are not `wanted` may be anything."""
         return self.pull_back(*inputs_and_cotangents)
 
 
@@ -78,9 +78,8 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         inputs, kept = _split(ctx.function, ctx.saved_tensors)
-        wanted = _split(ctx.function, cotangents)[0]
-        gradients = with_context(_PullBack)(ctx.function, *inputs, *wanted, *kept)
-        wanted = ctx.needs_input_grad[1:]
+        arriving, wanted = _split(ctx.function, cotangents)[0], tuple(ctx.needs_input_grad[1:])
+        gradients = with_context(_PullBack)((ctx.function, wanted), *inputs, *arriving, *kept)
         return None, *(x if want else None for x, want in zip(gradients, wanted, strict=True))
 
     @staticmethod
@@ -99,14 +98,15 @@ class _PullBack(torch.autograd.Function):
     """The vector-Jacobian product: a function of inputs, cotangents and what was kept that has no derivative."""
 
     @staticmethod
-    def forward(function: AbstractRowFunction, *args: Tensor) -> Tensors:
+    def forward(wanted_of: tuple[AbstractRowFunction, tuple[bool, ...]], *args: Tensor) -> Tensors:
+        function, wanted = wanted_of
         if is_grads_batched(args):
             raise RuntimeError(
                 "A step of MuJoCo was differentiated with is_grads_batched=True (or vectorize=True), which it does not"
                 " take. Use torch.func.jacrev, or torch.func.vmap over torch.func.vjp, which it does."
             )
         inputs_and_cotangents, kept = _split(function, args)
-        return function.pull_back_with(kept, *inputs_and_cotangents)
+        return function.pull_back_with(kept, wanted, *inputs_and_cotangents)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
@@ -117,20 +117,20 @@ class _PullBack(torch.autograd.Function):
         raise RuntimeError(SECOND_DERIVATIVE)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
         return _over_rows(with_context(_PullBack), info.batch_size, in_dims, args)
 
 
 def _over_rows(
-    apply: Callable[..., Tensors], size: int, in_dims: tuple[int | None, ...], args: tuple[Any, ...]
+    apply: Callable[..., Tensors], size: int, in_dims: tuple[Any, ...], args: tuple[Any, ...]
 ) -> tuple[Tensors, tuple[int, ...]]:
-    """`apply` over one more axis: `size` batches are one of more rows."""
-    function, *tensors = args
+    """`apply` over one more axis: `size` batches are one of more rows. The first argument is no tensor."""
+    first, *tensors = args
     batches = (
         x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
         for x, dim in zip(tensors, in_dims[1:], strict=True)
     )
-    outputs = apply(function, *(x.flatten(0, 1) for x in batches))
+    outputs = apply(first, *(x.flatten(0, 1) for x in batches))
     return tuple(x.unflatten(0, (size, len(x) // size)) for x in outputs), (0,) * len(outputs)
 
 

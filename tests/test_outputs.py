@@ -221,6 +221,15 @@ def test_a_rollout_is_its_chained_steps(name: str, gradient: str, parametric: bo
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+def test_no_rows_and_nothing_that_moves_have_outputs() -> None:
+    still = '<mujoco><worldbody><body pos="1 2 3"><geom size=".1"/><site name="s"/></body></worldbody></mujoco>'
+    for text, rows, width in ((ROD, 0, 1), (still, 2, 0)):
+        step = DifferentiablePhysics(text, gradient="finite_difference", outputs=("site_xpos",))
+        state = torch.zeros(rows, width)
+        assert step(state, state, state).site_xpos.shape == (rows, 1, 3)
+        assert step.rollout(state, state, torch.zeros(rows, 4, width)).site_xpos.shape == (rows, 4, 1, 3)
+
+
 def test_outputs_along_a_rollout() -> None:
     names = ("qpos", "qvel", "act", "site_xpos", "cfrc_ext", "sensordata")
     step, inputs = rolled("scene", outputs=names)

@@ -12,7 +12,9 @@ from support.features import COUPLED, STRING, leg, moving_states, scene, tendon
 from diffmaac import DifferentiablePhysics, DiffmaacError
 from diffmaac.analysis.parameter_check import check_parameter
 from diffmaac.physics import ParameterDifferentiation, ParameterSpace, UnsupportedModel, parameter_slopes
+from diffmaac.physics.parameter_engine import ParameterDifferences
 from diffmaac.physics.parameter_fields import DERIVED, FIELDS, read
+from diffmaac.physics.parameter_slopes import ParameterSlopes
 
 INTEGRATORS = ("Euler", "RK4", "implicitfast", "implicit")
 CLOSED = (
@@ -342,6 +344,41 @@ def test_no_rows_with_forces() -> None:
     step = DifferentiablePhysics(ROD)
     after = step(empty, empty, empty, qfrc_applied=empty, xfrc_applied=torch.zeros(0, 2, 6))
     assert [x.shape for x in after] == [(0, 1), (0, 1)]
+
+
+def test_gravity_that_is_disabled_has_no_slope() -> None:
+    text = '<mujoco><option><flag gravity="disable"/></option><worldbody><body><joint type="slide"/><geom size=".1"/>'
+    step = DifferentiablePhysics(f"{text}</body></worldbody></mujoco>", parameters=("opt.gravity",))
+    gravity, state = step.parameters["opt.gravity"].requires_grad_(), torch.zeros(1, 1, dtype=torch.float64)
+    velocity = step(state, state, state[:, :0], parameters={"opt.gravity": gravity})[1]
+    assert not torch.autograd.grad(velocity.sum(), gravity)[0].any()
+
+
+@pytest.mark.parametrize("gradient", ["engine", "finite_difference"])
+def test_parameters_that_are_data_are_not_differentiated(gradient: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = DifferentiablePhysics(
+        ROD, gradient=gradient, parameters=("body_mass", "dof_damping"), outputs=("qvel", "qacc")
+    )
+    qpos, state = torch.full((2, 1), 0.3, dtype=torch.float64, requires_grad=True), torch.ones(2, 1).double()
+    mass = torch.stack([step.parameters["body_mass"], 2 * step.parameters["body_mass"]])
+    controls = torch.ones(2, 3, 1).double()
+
+    def slopes(mass: torch.Tensor) -> list[torch.Tensor]:
+        single, rolled = (
+            call(qpos, state, inputs, parameters={"body_mass": mass})
+            for call, inputs in ((step, controls[:, 0]), (step.rollout, controls))
+        )
+        return [torch.autograd.grad(x.sum(), qpos, retain_graph=True)[0] for x in (*single, *rolled)]
+
+    wanted = slopes(mass.clone().requires_grad_())
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the slopes of parameters were computed")
+
+    monkeypatch.setattr(ParameterDifferences, "slopes", fail)
+    monkeypatch.setattr(ParameterSlopes, "linearize", fail)
+    for gradient, expected in zip(slopes(mass), wanted, strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
 def test_a_joint_that_moves_no_mass_is_named() -> None:

@@ -38,9 +38,16 @@ class EngineOutputs(autograd.AbstractRowFunction):
         return (out,)
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        return self.pull_back_with((), (True,), *inputs_and_cotangents)
+
+    def pull_back_with(
+        self, kept: tuple[Tensor, ...], wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor
+    ) -> tuple[Tensor, ...]:
         *inputs, cotangent = inputs_and_cotangents
         self._check(cotangent, "the gradient that arrives at the output {} is not finite in row {} of {}.")
-        gradients = tensors(self._differentiation.pull_back(*arrays(inputs_and_cotangents)), inputs[0])
+        gradients = tensors(
+            self._differentiation.pull_back(*arrays(inputs_and_cotangents), by_parameters=wanted[-1]), inputs[0]
+        )
         parts = parts_of(gradients, self._inputs) | {"parameters": gradients[4]}
         if (found := first_not_finite(parts)) is not None:
             name, row = found

@@ -38,6 +38,11 @@ class EngineRollout(autograd.AbstractRowFunction):
         return out
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
+        return self.pull_back_with((), (True,), *inputs_and_cotangents)
+
+    def pull_back_with(
+        self, kept: tuple[Tensor, ...], wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor
+    ) -> tuple[Tensor, ...]:
         inputs, cotangents = inputs_and_cotangents[:-STATES], inputs_and_cotangents[-STATES:]
         start, controls, parameters = inputs[:STATES], self._each(inputs[3]), inputs[4:]
         states, arriving = self._states(inputs), [x.unflatten(1, (self._length, -1)) for x in cotangents]
@@ -46,7 +51,7 @@ class EngineRollout(autograd.AbstractRowFunction):
         for t in reversed(range(self._length)):
             total = [x + y[:, t] for x, y in zip(gradient, arriving, strict=True)]
             before = start if t == 0 else [x[:, t - 1] for x in states]
-            pulled = self._step.pull_back(*before, controls[t], *parameters, *total)
+            pulled = self._step.pull_back_with((), wanted, *before, controls[t], *parameters, *total)
             gradient = list(pulled[:STATES])
             self._each(to_controls)[t].copy_(pulled[3])
             for own, more in zip(to_parameters, pulled[4:], strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffmaac import autograd
 from diffmaac.errors import DivergenceError
-from diffmaac.physics import EngineDifferentiation, UserInputs
+from diffmaac.physics import EngineDifferentiation, ParameterDifferentiation, UserInputs
 from diffmaac.physics.joints import rotating_joints
 
 INPUTS = ("qpos", "qvel", "act", "ctrl", "parameters")
@@ -66,15 +66,20 @@ class EngineStep(autograd.AbstractRowFunction):
         return *outputs, *(torch.from_numpy(x) for x in trajectory)
 
     def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        self._check_quaternions(inputs_and_cotangents[0])
-        return _finite_gradients(self._gradient.pull_back(*arrays(inputs_and_cotangents)), inputs_and_cotangents)
+        return self.pull_back_with((), (True,), *inputs_and_cotangents)
 
-    def pull_back_with(self, kept: tuple[Tensor, ...], *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        if not kept or not isinstance(self._gradient, EngineDifferentiation):
-            return self.pull_back(*inputs_and_cotangents)
+    def pull_back_with(
+        self, kept: tuple[Tensor, ...], wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor
+    ) -> tuple[Tensor, ...]:
         self._check_quaternions(inputs_and_cotangents[0])
-        along = self._gradient.pull_back_along(arrays(kept), *arrays(inputs_and_cotangents))
-        return _finite_gradients(along, inputs_and_cotangents)
+        given = arrays(inputs_and_cotangents)
+        if isinstance(self._gradient, ParameterDifferentiation):
+            found = self._gradient.pull_back(*given, by_parameters=wanted[-1])
+        elif kept and isinstance(self._gradient, EngineDifferentiation):
+            found = self._gradient.pull_back_along(arrays(kept), *given)
+        else:
+            found = self._gradient.pull_back(*given)
+        return _finite_gradients(found, inputs_and_cotangents)
 
     def _check_quaternions(self, qpos: Tensor) -> None:
         """Raises DivergenceError for zero: the engine takes it for no rotation, however it is approached."""

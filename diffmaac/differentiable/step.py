@@ -245,10 +245,9 @@ class DifferentiablePhysics:
         """The outputs at the states (*batch, width), in rows."""
         lead = controls.shape[:-1]
         if values is None:
-            values = self._parameters.rows({}, states[0].reshape(-1, states[0].shape[-1])[: lead[0]])
+            values = self._parameters.rows({}, controls.new_zeros(lead[0], 0))
         values = values[:, None].expand(*lead, -1) if len(lead) > 1 else values
-        inputs = (x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_zeros(lead.numel(), 0) for x in states)
-        flat = (*inputs, controls.reshape(lead.numel(), controls.shape[-1]), values.reshape(lead.numel(), -1))
+        flat = (x.reshape(lead.numel(), x.shape[-1]) for x in (*states, controls, values))
         (rows,) = self._host.read(user)(*flat)
         return rows.reshape(*lead, rows.shape[-1])
 

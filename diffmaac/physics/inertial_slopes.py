@@ -68,8 +68,8 @@ class BodyMotions:
         makers = {"body_mass": self._mass, "body_inertia": self._inertia, "body_ipos": self._centre}
         out = {name: makers[name](motion) for name in names if name in makers}
         if "opt.gravity" in names:
-            weight = -(self._model.body_mass * (1 - self._model.body_gravcomp))
-            explicit = np.einsum("b,nbjc->ncj", weight, velocity)
+            weight = self._model.body_mass * (1 - self._model.body_gravcomp) * self._falls()
+            explicit = -np.einsum("b,nbjc->ncj", weight, velocity)
             out["opt.gravity"] = Slopes(explicit, np.zeros_like(explicit))
         return out
 
@@ -95,9 +95,11 @@ class BodyMotions:
         mass = self._model.body_mass[:, None, None]
         return Slopes(*(_entries(mass * (x @ self._frame)) for x in (explicit, implicit)))
 
+    def _falls(self) -> bool:
+        return not self._model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_GRAVITY)
+
     def _gravity(self) -> np.ndarray:
-        off = self._model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_GRAVITY)
-        return np.zeros(3) if off else self._model.opt.gravity
+        return self._model.opt.gravity * self._falls()
 
 
 class Motion(NamedTuple):

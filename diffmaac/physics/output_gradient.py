@@ -38,8 +38,9 @@ class OutputDifferentiation:
                 out[own] = self._slopes.value(states[own])
         return out
 
-    def pull_back(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(the five, and the cotangent of the outputs) -> the gradients of the five."""
+    def pull_back(self, *arrays: np.ndarray, by_parameters: bool = True) -> tuple[np.ndarray, ...]:
+        """(the five, and the cotangent of the outputs) -> the gradients of the five; zeros for parameters unless they
+        are asked for."""
         *state, parameters, cotangent = (np.asarray(x, np.float64) for x in arrays)
         states, to_parameters = np.concatenate(state, axis=1), np.zeros(parameters.shape)
         gradient = np.zeros(states.shape)
@@ -47,7 +48,7 @@ class OutputDifferentiation:
             for values, own in groups_of(parameters):
                 self._assign(values)
                 gradient[own] = self._slopes.pull_back(states[own], cotangent[own])
-                if len(values):
+                if by_parameters and len(values):
                     to_parameters[own] = self._by_parameters(states[own], values, cotangent[own])
         widths = np.cumsum([x.shape[1] for x in state])
         return (*np.split(gradient, widths[:-1], axis=1), to_parameters)

@@ -35,10 +35,10 @@ CHECKED = 1e-6
 
 
 class Adjoint(NamedTuple):
-    """What pulls gradients back for one model, and the copies of the model in it."""
+    """What pulls gradients back for one model, to the states alone without `slopes`; the copies of the model in it."""
 
     trajectory: TrajectoryAdjoint
-    slopes: ParameterSlopes
+    slopes: ParameterSlopes | None
     models: list[mujoco.MjModel]
 
 
@@ -68,7 +68,7 @@ class ParameterDifferentiation:
         self._engine = ParameterEngine(space, frame_skip, threads, self._inputs)
         self._differences = ParameterDifferences(self._engine, space)
         self._central = None if eps is None else CentralDifferences(space.model, frame_skip, eps, threads, self._inputs)
-        self._adjoint: Adjoint | None = None
+        self._adjoints: dict[bool, Adjoint] = {}
         self._calls, self._lock = 0, threading.Lock()
 
     @property
@@ -91,8 +91,9 @@ class ParameterDifferentiation:
         with self._lock:
             return self._engine.trajectory((qpos, qvel, act, ctrl), parameters)
 
-    def pull_back(self, *inputs_and_cotangents: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(the five inputs, and cotangents of qpos, qvel, act) -> gradients of the inputs.
+    def pull_back(self, *inputs_and_cotangents: np.ndarray, by_parameters: bool = True) -> tuple[np.ndarray, ...]:
+        """(the five inputs, and cotangents of qpos, qvel, act) -> gradients of the inputs; zeros for parameters unless
+        they are asked for.
 
         Raises UnsupportedModel where the inverse dynamics does not explain a time step.
         """
@@ -102,53 +103,60 @@ class ParameterDifferentiation:
             for values, own in groups_of(rows[4]):
                 whole = len(own) == len(rows[0])
                 qpos, qvel, act, ctrl, _, *cotangents = rows if whole else tuple(x[own] for x in rows)
-                gradients = self._pull_back(values, (qpos, qvel, act, ctrl), tuple(cotangents))
+                gradients = self._pull_back(values, (qpos, qvel, act, ctrl), tuple(cotangents), by_parameters)
                 for target, gradient in zip(out, gradients, strict=True):
                     target[own] = gradient
         return out
 
     def known(self, values: Float[np.ndarray, " size"]) -> np.ndarray:
         """Which parameters have slopes of the inverse dynamics, (size,); the others are differences of whole steps."""
-        return np.zeros(self._space.size, bool) if self._central is not None else self._at(values).slopes.known
+        slopes = None if self._central is not None else self._at(values, by_parameters=True).slopes
+        return np.zeros(self._space.size, bool) if slopes is None else slopes.known
 
     def _pull_back(
-        self, values: np.ndarray, states: Rows, cotangents: tuple[np.ndarray, ...]
+        self, values: np.ndarray, states: Rows, cotangents: tuple[np.ndarray, ...], by_parameters: bool
     ) -> tuple[np.ndarray, ...]:
         """The gradients of rows that share the values."""
+        own, known = np.zeros((len(states[0]), self._space.size)), np.zeros(self._space.size, bool)
         if self._central is not None:
             self._space.assign(self._central.model, values)
             gradients = self._central.pull_back(*states, *cotangents)
-            own, known = np.zeros((len(states[0]), self._space.size)), np.zeros(self._space.size, bool)
         else:
-            adjoint = self._at(values)
+            adjoint = self._at(values, by_parameters)
             trajectory = self._engine.with_values([values], states)
-            *gradients, own = adjoint.trajectory.pull_back((*trajectory, *states, *cotangents))
-            known = adjoint.slopes.known
+            *gradients, last = adjoint.trajectory.pull_back((*trajectory, *states, *cotangents))
+            if adjoint.slopes is None:
+                gradients.append(last)
+            else:
+                own, known = last, adjoint.slopes.known
             if len(places := self._inputs.mocap):
                 gradients[3][:, places] = mocap_gradient(self._engine.engine, self._inputs, states, cotangents)
             if is_due(self._calls):
                 check_along_a_direction(self._engine.engine, states, cotangents, tuple(gradients), self._calls)
-                self._check(values, states, cotangents, own, known)
+                if by_parameters:
+                    self._check(values, states, cotangents, own, known)
             self._calls += 1
         missing = np.flatnonzero(~known)
-        if len(missing):
+        if by_parameters and len(missing):
             slopes = self._differences.slopes(states, values, missing)
             own[:, missing] = (slopes @ np.concatenate(cotangents, axis=1)[..., None])[..., 0]
         return (*gradients, own)
 
-    def _at(self, values: np.ndarray) -> Adjoint:
+    def _at(self, values: np.ndarray, by_parameters: bool) -> Adjoint:
         """What pulls back where the model has these values."""
-        if self._adjoint is None or _REBUILT & set(self._space.names):
+        if by_parameters not in self._adjoints or _REBUILT & set(self._space.names):
             model = copy.copy(self.model)
             self._space.assign(model, values)
-            slopes = ParameterSlopes(model, self._space, self._inputs)
+            slopes = ParameterSlopes(model, self._space, self._inputs) if by_parameters else None
             trajectory = TrajectoryAdjoint(model, slopes, self._inputs)
-            self._adjoint = Adjoint(trajectory, slopes, [slopes.model, *trajectory.models])
+            models = trajectory.models if slopes is None else [slopes.model, *trajectory.models]
+            self._adjoints[by_parameters] = Adjoint(trajectory, slopes, models)
         else:
-            for model in self._adjoint.models:
+            for model in self._adjoints[by_parameters].models:
                 self._space.assign(model, values)
-            self._adjoint.slopes.refresh()
-        return self._adjoint
+            if (slopes := self._adjoints[by_parameters].slopes) is not None:
+                slopes.refresh()
+        return self._adjoints[by_parameters]
 
     def _check(
         self,
