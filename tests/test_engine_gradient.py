@@ -11,6 +11,7 @@ from diffmaac import DifferentiablePhysics
 from diffmaac.analysis.physics_check import differences
 from diffmaac.errors import DivergenceError
 from diffmaac.physics import (
+    Engine,
     EngineDifferentiation,
     EngineGradient,
     FiniteDifference,
@@ -269,6 +270,34 @@ def test_a_body_that_just_touches_the_floor_is_no_alarm(height: float, geom: str
 def test_a_jump_on_one_side_leaves_the_other() -> None:
     above, below = np.array([[1e6, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [3.1, 4.0]])
     np.testing.assert_allclose(smooth_side(above, below), [[1.0, 2.0], [3.05, 4.0]])
+
+
+def test_contacts_of_ellipsoids_turn_as_they_do() -> None:
+    """The engine's search for them ends at a polyhedron, whose normals do not turn over short differences."""
+    egg = '<freejoint/><geom type="ellipsoid" size=".1 .08 .09"/></body>'
+    text = scene(f'<body pos="0 0 .1">{egg}<body pos=".03 .02 .28" euler="0 0 .5">{egg}')
+    model, rng = mujoco.MjModel.from_xml_string(text), np.random.default_rng(0)
+    data, states = mujoco.MjData(model), list[tuple[np.ndarray, np.ndarray]]()
+    while len(states) < STATES:
+        mujoco.mj_resetData(model, data)
+        mujoco.mj_integratePos(model, data.qpos, 0.02 * rng.standard_normal(model.nv), 1.0)
+        mujoco.mj_step(model, data, nstep=45)
+        mujoco.mj_forward(model, data)
+        if (data.contact.geom.min(1) > 0).any():
+            states.append((data.qpos.copy(), data.qvel.copy()))
+    qpos, qvel = (np.stack(x) for x in zip(*states, strict=True))
+    inputs = (qpos, qvel, *np.zeros((2, STATES, 0)))
+    cotangents, tangent, engine = cotangents_of(inputs), TangentSpace(model), Engine(model, 1)
+    arriving = np.concatenate(cotangents, axis=1)
+    gradient = tangent.project(qpos, EngineDifferentiation(model, 1, 1).pull_back(*inputs, *cotangents)[0])
+    expected = np.zeros_like(gradient)
+    for i, direction in enumerate(np.eye(model.nv)):
+        for step in (1e-5, -1e-5):
+            moved = tangent.displace(qpos, np.tile(step * direction, (STATES, 1)))
+            after = np.concatenate(engine.step(moved, *inputs[1:]), axis=1)
+            expected[:, i] += (after * arriving).sum(1) / (2 * step)
+    errors = np.linalg.norm(gradient - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert np.median(errors) < 1e-3
 
 
 def test_leaving_out_geoms_that_touch_nothing_changes_nothing() -> None:

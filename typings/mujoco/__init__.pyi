@@ -194,6 +194,7 @@ class MjOption:
     density: float
     viscosity: float
     tolerance: float
+    ccd_iterations: int
     ccd_tolerance: float
     iterations: int
     noslip_iterations: int
