@@ -8,6 +8,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -132,6 +133,17 @@ def _over_rows(
     )
     outputs = apply(first, *(x.flatten(0, 1) for x in batches))
     return tuple(x.unflatten(0, (size, len(x) // size)) for x in outputs), (0,) * len(outputs)
+
+
+def dense_tensor(name: str, x: object) -> Tensor:
+    """A tensor, or the numbers of an array in one. Raises DiffmaacError for all else."""
+    if isinstance(x, np.ndarray):
+        as_it_is = x.flags.writeable and x.dtype.isnative and all(stride >= 0 for stride in x.strides)
+        x = torch.from_numpy(x if as_it_is else x.astype(x.dtype.newbyteorder("="), order="C"))
+    if not isinstance(x, Tensor) or x.layout is not torch.strided:
+        kind = f"{x.layout} tensor" if isinstance(x, Tensor) else type(x).__name__
+        raise DiffmaacError(f"{name} is a {kind}; expected a torch tensor or a NumPy array, dense.")
+    return x
 
 
 def check_inputs(inputs: Sequence[Tensor]) -> None:

@@ -4,13 +4,15 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import mujoco
+import numpy as np
 import pytest
 import torch
 from support.engine import ASSORTMENT, PENDULUM, load, random_states
 
-from diffmaac import DifferentiablePhysics, DivergenceError, physics
+from diffmaac import DifferentiablePhysics, DiffmaacError, DivergenceError, physics
 from diffmaac.physics import EngineGradient, FiniteDifference, UnrolledGradient, announcing, host
 
 FRAME_SKIP = 3
@@ -185,7 +187,11 @@ def test_another_device_raises(differenced: DifferentiablePhysics) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gradient", "frame_skip", "message"), [("implict", 1, "Did you mean 'implicit'"), ("auto", 0, "frame_skip is 0")]
+    ("gradient", "frame_skip", "message"),
+    [
+        ("implict", 1, "Did you mean 'implicit'"),
+        ("auto", 0, "frame_skip is 0"),
+    ],
 )
 def test_bad_settings_raise(gradient: str, frame_skip: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -199,6 +205,24 @@ def test_divergence_names_the_sample_and_the_time_step(
     qvel[1] = 1e300
     with pytest.raises(DivergenceError, match="sample 1 of 4 diverged at time step 1 of 3"):
         differenced(COLUMN, qvel, COLUMN)
+
+
+@pytest.mark.parametrize(("speed", "torque"), [(1e12, 0.0), (0.0, 1e12)])
+def test_what_mujoco_takes_for_bad_is_a_divergence(speed: float, torque: float) -> None:
+    """It makes no further step from numbers beyond 1e10, and acts as if all controls were zero."""
+    step = DifferentiablePhysics(load(PENDULUM, "Euler"), 3)
+    with pytest.raises(DivergenceError, match="sample 1 of 4 diverged at time step"):
+        step(COLUMN, *(torch.tensor([[0.0], [x], [0], [0]], dtype=COLUMN.dtype) for x in (speed, torque)))
+
+
+@pytest.mark.parametrize("change", [lambda x: x[::-1], lambda x: x.astype(">f8")], ids=["reversed", "big-endian"])
+def test_arrays_of_any_memory_are_taken(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    step, given = DifferentiablePhysics(load(PENDULUM, "Euler"), 1), np.linspace(0, 1, 4)[:, None]
+    odd = change(given)
+    for x, expected in zip(step(odd, odd, odd), step(*[np.array(odd, float)] * 3), strict=True):
+        torch.testing.assert_close(x, expected)
+    with pytest.raises(DiffmaacError, match=r"qpos is a torch\.sparse_coo tensor"):
+        step(COLUMN.to_sparse(), COLUMN, COLUMN)
 
 
 def test_the_gradient_of_the_c_engine_needs_no_jax() -> None:

@@ -7,6 +7,7 @@ import pytest
 from support.engine import PENDULUM, load
 
 from diffmaac.physics import FiniteDifference, UnrolledGradient, batched_control_step
+from diffmaac.physics.engine import check_frame_skip
 
 
 @pytest.mark.parametrize("make", [lambda: UnrolledGradient(0), lambda: FiniteDifference(0.0)])
@@ -18,6 +19,9 @@ def test_gradients_out_of_range_raise(make: Callable) -> None:
 def test_frame_skip_must_be_positive() -> None:
     with pytest.raises(ValueError, match="frame_skip is 0"):
         batched_control_step(load(PENDULUM, "Euler"), 0)
+    for frame_skip in (1.5, "2"):
+        with pytest.raises(ValueError, match=f"frame_skip is {frame_skip!r}; it counts"):
+            check_frame_skip(frame_skip)
 
 
 def test_wrong_shapes_and_mixed_dtypes_raise() -> None:

@@ -16,7 +16,8 @@ from support.engine import ASSORTMENT, PENDULUM, load, random_states
 from torch import Tensor, nn
 
 from diffmaac import DifferentiablePhysics
-from diffmaac.differentiable.step import _tensor, compiled_model
+from diffmaac.autograd import dense_tensor
+from diffmaac.differentiable.step import compiled_model
 from diffmaac.physics import FiniteDifference
 
 TEXT = PENDULUM.format(integrator="Euler")
@@ -154,6 +155,6 @@ def test_arrays_are_taken_and_lists_are_not(differenced: DifferentiablePhysics) 
     for one, other in zip(differenced(array, array_too, COLUMN), expected, strict=True):
         assert torch.equal(one, other)
     with pytest.raises(ValueError, match="qvel is a list; expected a torch tensor or a NumPy array"):
-        _tensor("qvel", [[0.0]] * 3)
+        dense_tensor("qvel", [[0.0]] * 3)
     with pytest.raises(ValueError, match="qvel is float32, ctrl is float64"):
         differenced(array, array.astype(np.float32), array)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffmaac import physics
+from diffmaac.autograd import dense_tensor
 from diffmaac.errors import DiffmaacError, unknown
 
 
@@ -55,10 +56,7 @@ class NamedParameters:
         }
 
     def _checked(self, name: str, x: Tensor | np.ndarray, like: Tensor) -> Tensor:
-        if isinstance(x, np.ndarray):
-            x = torch.from_numpy(x if x.flags.writeable else x.copy())
-        if not isinstance(x, Tensor):
-            raise DiffmaacError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array.")
+        x = dense_tensor(name, x)
         shape = self._space.shapes[name]
         batched = (like.shape[0], *shape)
         if x.shape not in (shape, batched):

@@ -194,9 +194,9 @@ class DifferentiablePhysics:
         named = dict(zip(INPUTS, given, strict=False))
         with_act = named["act"] is not None
         if not with_act:
-            qpos = _tensor("qpos", named["qpos"])
+            qpos = autograd.dense_tensor("qpos", named["qpos"])
             named["act"] = qpos.new_zeros((*qpos.shape[:1], 0))
-        inputs, more = ({name: _tensor(name, x) for name, x in group.items()} for group in (named, extra))
+        inputs, more = ({name: autograd.dense_tensor(name, x) for name, x in group.items()} for group in (named, extra))
         self._check(inputs, more, rolled)
         controls, values = self._inputs.rows(inputs["ctrl"], more), self._rows(parameters, inputs["qpos"])
         user = self._inputs.space(more)
@@ -316,11 +316,3 @@ def compiled_model(model: object) -> mujoco.MjModel:
     raise DiffmaacError(
         f"model is a {type(model).__name__}; expected a mujoco.MjModel or MjSpec, or an MJCF: its path, or its text."
     )
-
-
-def _tensor(name: str, x: object) -> Tensor:
-    if isinstance(x, np.ndarray):
-        x = torch.from_numpy(x if x.flags.writeable else x.copy())
-    if not isinstance(x, Tensor):
-        raise DiffmaacError(f"{name} is a {type(x).__name__}; expected a torch tensor or a NumPy array, batch first.")
-    return x

@@ -2,15 +2,16 @@
 
 import copy
 import math
+import operator
 import os
 import threading
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import mujoco
 import mujoco.rollout
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from diffmaac.errors import DiffmaacError
@@ -33,8 +34,13 @@ ITERATIONS = 100
 """MuJoCo's default."""
 
 
-def check_frame_skip(frame_skip: int) -> None:
-    """Raises ValueError for less than one time step."""
+def check_frame_skip(frame_skip: Any) -> None:
+    """Raises ValueError for less than one time step, or a part of one."""
+    try:
+        operator.index(frame_skip)
+    except TypeError:
+        wrong = f"frame_skip is {frame_skip!r}; it counts the time steps of a control step. Pass an integer."
+        raise ValueError(wrong) from None
     if frame_skip < 1:
         raise ValueError(f"frame_skip is {frame_skip}; a control step has at least one time step. Pass 1 or more.")
 
@@ -146,7 +152,21 @@ class Engine:
                 initial_warmstart=warmstart,
             )
         after = np.asarray(states)[..., 1:]
+        self._mark_steps_not_made(np.asarray(states)[..., 0], controls, after)
         return after[..., :nq], after[..., nq : nq + nv], after[..., nq + nv : nq + nv + self.model.na]
+
+    def _mark_steps_not_made(self, time: np.ndarray, controls: np.ndarray, after: np.ndarray) -> None:
+        """Writes NaN where there was no step. `mujoco.rollout` repeats the last state, with its time, once a number was
+        beyond 1e10; and MuJoCo then takes zeros for all controls."""
+        made = np.rint(time / self.model.opt.timestep)
+        after[(made < np.arange(1, time.shape[1] + 1)) | self._are_ignored(controls)] = np.nan
+
+    def _are_ignored(self, controls: Float[np.ndarray, "batch T _"]) -> Bool[np.ndarray, "batch T"]:
+        model = self.model
+        controls = controls[..., : model.nu]
+        if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
+            controls = controls[..., model.actuator_ctrllimited == 0]
+        return np.any(np.abs(controls) > mujoco.mjMAXVAL, axis=-1)
 
     def _check_process(self) -> None:
         """Raises where a fork has left the threads behind, without which the pool would wait for ever."""

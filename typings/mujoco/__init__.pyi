@@ -15,6 +15,7 @@ _Singles = NDArray[np.float32]
 _Integers = NDArray[np.int32]
 _Booleans = NDArray[np.bool_]
 
+mjMAXVAL: float
 mjMINVAL: float
 mjMINMU: float
 
