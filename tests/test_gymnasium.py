@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,48 @@ def test_an_environment_with_other_arguments_is_another_task():
     assert slow.name == fast.name == ID and slow.fingerprint() != fast.fingerprint()
     assert Task.from_gymnasium(gymnasium.make(ID)).fingerprint() == get_task(ID).fingerprint()
     assert len({t.fingerprint() for t in (foreign(), foreign(reward=reward), foreign(terminated=terminated))}) == 3
+
+
+def test_what_was_set_on_an_environment_stays():
+    """Of one that has been used as well; by its id alone it would be another. EzPickle forgets it in a plain copy."""
+    used = gymnasium.make(ID)
+    used.reset(seed=0)
+    used.step(np.ones((1, 1), np.float32))
+    assert Task.from_gymnasium(used).name == ID
+    used.unwrapped.pace = 0.3  # pyright: ignore[reportAttributeAccessIssue]
+    task = Task.from_gymnasium(used)
+    env = task.make_env()
+    assert task.name == "Drifting" and task.episode_steps == STEPS and env.reset(seed=0)[0][1] == np.float32(0.3)
+    with pytest.raises(TaskError, match="Give a function that takes render_mode="):
+        task.make_env("rgb_array")
+    floating: Any = gymnasium.make("InvertedPendulum-v5")
+    floating.unwrapped.model.opt.gravity[2] = -1.0
+    env = Task.from_gymnasium(floating).make_env()
+    assert isinstance(env, ForeignEnv)
+    inner: Any = env._env.unwrapped
+    assert inner is not floating.unwrapped and inner.model.opt.gravity[2] == -1.0 and floating.unwrapped.data.time == 0
+
+
+def test_a_wrapper_that_gymnasium_cannot_make_again_is_copied():
+    class Paid(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any):
+            obs, _, terminated, truncated, info = self.env.step(action)
+            return obs, 7.0, terminated, truncated, info
+
+    env = Task.from_gymnasium(Paid(gymnasium.make(ID))).make_env()
+    env.reset(seed=0)
+    assert env.step(np.zeros(1))[1] == 7.0
+
+
+def test_an_environment_that_cannot_be_copied_says_what_would_be_lost():
+    env: Any = gymnasium.make(ID)
+    env.unwrapped.lock = threading.Lock()
+    assert Task.from_gymnasium(env).name == ID
+    env.unwrapped.pace = 0.3
+    with pytest.raises(
+        TaskError, match=r"cannot be copied: .*lock.* Its pace was set .* Give a function that makes it"
+    ):
+        Task.from_gymnasium(env)
 
 
 SPACES = {

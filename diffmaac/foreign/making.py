@@ -1,6 +1,5 @@
 """Making an environment from its id, and what is said where that fails."""
 
-import copy
 import difflib
 import importlib
 import importlib.util
@@ -8,14 +7,16 @@ import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from diffmaac.errors import TaskError, one_line, shortened
+from diffmaac.foreign.instances import changed, copied
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,18 +62,47 @@ def maker(source: Source) -> tuple[str, Make]:
 
 
 def _of_instance(env: gymnasium.Env[Any, Any]) -> tuple[str, Make]:
+    """By its id where that makes an equal one; else copies of it, under the name of its class."""
     name = type(env.unwrapped).__name__
     with quiet():
         spec = env.spec
+    attribute = ""
     if spec is not None:
-        return spec.id, lambda mode: _made(spec.id, lambda: gymnasium.make(spec, **_options(mode)))
+        with suppress(TaskError):  # of a wrapper that does not record its arguments Gymnasium makes no other
+            attribute = _changed(env, spec)
+            if not attribute:
+                return spec.id, lambda mode: _made(spec.id, lambda: gymnasium.make(spec, **_options(mode)))
+    kept = _copied(name, env, attribute)
 
     def again(mode: str | None) -> gymnasium.Env[Any, Any]:
-        if mode != env.render_mode and mode is not None:
+        if mode != kept.render_mode and mode is not None:
             raise TaskError(f"'{name}' was not made to be drawn. Give a function that takes render_mode=.")
-        return _made(name, lambda: copy.deepcopy(env))
+        return _made(name, lambda: copied(kept)[0])
 
     return name, again
+
+
+def _changed(env: gymnasium.Env[Any, Any], spec: EnvSpec) -> str:
+    """As `changed`. Raises TaskError where no other can be made, or stepped."""
+    try:
+        with quiet():
+            return changed(env, lambda: gymnasium.make(spec, **_options(None)))
+    except Exception as error:  # an environment is foreign code
+        raise TaskError(f"environment '{spec.id}' cannot be made: {_said(error)}") from error
+
+
+def _copied(name: str, env: gymnasium.Env[Any, Any], attribute: str) -> gymnasium.Env[Any, Any]:
+    """Raises TaskError where that cannot be, naming the `attribute` that would otherwise be lost."""
+    why = f" Its {attribute} was set after it was made, and a new one lacks that." if attribute else ""
+    advice = f"{why} Give a function that makes it in its place."
+    try:
+        with quiet():
+            twin, lost = copied(env)
+    except Exception as error:  # an environment is foreign code
+        raise TaskError(f"environment '{name}' cannot be copied: {_said(error)}{advice}") from error
+    if lost:
+        raise TaskError(f"environment '{name}' cannot be copied: a copy has another {lost}.{advice}")
+    return twin
 
 
 def _options(mode: str | None) -> dict[str, Any]:
