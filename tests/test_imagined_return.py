@@ -11,6 +11,7 @@ from torch import Tensor
 from diffmaac import LinearSystem, Task, get_task
 from diffmaac.analysis.imagined_return import MODE, SAMPLED, Episodes, imagined_return
 from diffmaac.dynamics import LinearDynamics, Noise
+from diffmaac.env import TaskEnv
 from diffmaac.nn import LinearGaussianPolicy
 from diffmaac.seeding import integer_seed
 from diffmaac_envs import double_integrator
@@ -86,6 +87,18 @@ def test_nothing_is_earned_after_a_terminal_state() -> None:
     row = imagined_return(task, policy(), dynamics(), MODE, EPISODES, seed=0)
     first = imagined_return(task, policy(), dynamics(), MODE, dataclasses.replace(EPISODES, steps=1), seed=0)
     assert row.imagined == pytest.approx(row.real, rel=1e-5) == pytest.approx(first.real / EPISODES.steps, rel=1e-5)
+
+
+def test_an_episode_that_is_cut_off_early_is_imagined_to_there(monkeypatch) -> None:
+    """With the truth as the model, and three environments that stop by themselves, two of them early."""
+    limits = [5, 9, EPISODES.steps]
+
+    def make_env(task: Task, render_mode: str | None = None) -> TaskEnv:
+        return TaskEnv(dataclasses.replace(task, episode_steps=limits.pop()), render_mode)
+
+    monkeypatch.setattr(Task, "make_env", make_env)
+    row = imagined_return(get_task("double_integrator"), policy(), dynamics(), MODE, EPISODES, seed=0)
+    assert not limits and (row.imagined, row.imagined_std) == pytest.approx((row.real, row.real_std), rel=1e-5)
 
 
 @pytest.mark.parametrize(("broken", "left"), [(slice(0, 3), 9), (slice(None), 0)])

@@ -1,6 +1,7 @@
 """Does a policy earn in its model what it earns in the world? If it earns more there, it exploits the model's errors.
 
-Real and imagined episodes begin in the same start states, and both follow the policy for the same number of steps.
+Real and imagined episodes begin in the same start states, and both follow the policy for the same number of steps: an
+episode that its environment cuts off earlier is imagined to there.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ MODE, SAMPLED = "mode", "sampled"
 
 @dataclass(frozen=True)
 class Episodes:
-    """From each of `starts` start states a real episode of `steps` control steps, and `copies` imagined ones."""
+    """From each of `starts` start states a real episode of at most `steps` control steps, `copies` imagined ones."""
 
     starts: int
     copies: int
@@ -31,8 +32,8 @@ class Episodes:
 
 @dataclass(frozen=True)
 class ImaginedReturn:
-    """Mean reward a step in the world and in the model; `std`: over episodes. After a terminal state nothing is earned;
-    a step that is reached with a learned probability counts with it.
+    """Mean reward a step in the world and in the model; `std`: over episodes. After a terminal state nothing is earned,
+    up to the last step; a step that is reached with a learned probability counts with it.
 
     `actions` are the policy's "mode" or "sampled". Imagined episodes whose return is not finite are left out of the
     model's numbers, and counted in `diverged`; where none is left these are NaN.
@@ -64,17 +65,21 @@ def imagined_return(
         return policy.sample(obs, torch.randn(len(obs), task.action_size, generator=generator))[0]
 
     shortened = dataclasses.replace(task, episode_steps=episodes.steps)
-    returns = run_episodes(shortened, act, episodes.starts, seed).returns
-    real = torch.tensor(returns, dtype=torch.float64) / episodes.steps
+    evaluation = run_episodes(shortened, act, episodes.starts, seed)
+    spans = torch.tensor(evaluation.spans)
+    real = torch.tensor(evaluation.returns, dtype=torch.float64) / spans
+    spans = spans.repeat(episodes.copies)
     obs = start[0].repeat(episodes.copies, 1)
     world = World(dynamics, task.reward, lambda obs: task.discount(obs, 1.0), task.transition_reward)
     earned, alive = torch.zeros(len(obs)), torch.ones(len(obs))
-    for _ in range(episodes.steps):
+    for step in range(max(evaluation.spans)):
+        alive = alive.where(step < spans, 0.0)
         action = act(obs)
         obs, reward, continues = world.step(obs, action, dynamics.sample_noise(len(obs), generator))
         earned += (alive * reward).where(alive > 0, 0.0)
         alive *= continues
-    imagined = earned[earned.isfinite()].double() / episodes.steps
+    finite = earned.isfinite()
+    imagined = earned[finite].double() / spans[finite]
     (mean, std), (mean_imagined, std_imagined) = (_mean_std(x) for x in (real, imagined))
     return ImaginedReturn(actions, mean, mean_imagined, std, std_imagined, len(earned) - len(imagined))
 

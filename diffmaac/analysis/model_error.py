@@ -203,7 +203,7 @@ def _notes(measured: ModelError, count: int, episodes: Episodes) -> list[str]:
 def _reward_note(row: ImaginedReturn, episodes: Episodes) -> str:
     left_out = f"; {row.diverged} of them not finite and left out" if row.diverged else ""
     return (
-        f"Reward a step over {episodes.steps} steps, {LABELS[row.actions]}: {row.real:.4g} +- {row.real_std:.2g} in"
-        f" {episodes.starts} real episodes, {row.imagined:.4g} +- {row.imagined_std:.2g} in"
+        f"Reward a step over at most {episodes.steps} steps, {LABELS[row.actions]}: {row.real:.4g} +-"
+        f" {row.real_std:.2g} in {episodes.starts} real episodes, {row.imagined:.4g} +- {row.imagined_std:.2g} in"
         f" {episodes.starts * episodes.copies} imagined ones{left_out} (std over episodes)."
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +51,15 @@ class Falls:
 class Evaluation:
     """Undiscounted return of each episode, and its score by the task's criterion (empty where it has none).
 
-    `falls` is None where the task says of no state that the body has fallen.
+    `falls` is None where the task says of no state that the body has fallen. `spans` are the steps after which each
+    episode was or would have been cut off: those of the task where it terminated.
     """
 
     returns: list[float]
     scores: list[float]
     threshold: float | None
     falls: Falls | None = None
+    spans: list[int] = field(default_factory=list)
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
@@ -133,6 +135,7 @@ def _run(
     episodes = len(envs)
     obs = np.stack([env.reset(seed=seeding.integer_seed(seed, f"evaluation-{i}"))[0] for i, env in enumerate(envs)])
     returns, running, steps = np.zeros(episodes), np.ones(episodes, bool), np.zeros(episodes, int)
+    spans = np.full(episodes, task.episode_steps)
     trajectory, rewards = [], []
     while running.any():
         trajectory.append(obs)
@@ -145,14 +148,15 @@ def _run(
             obs[i], earned[i], terminated, truncated, _ = envs[i].step(action[i])
             returns[i] += earned[i]
             running[i] = not (terminated or truncated)
+            spans[i] = steps[i] if truncated and not terminated else spans[i]
         rewards.append(earned)
     states = torch.as_tensor(np.stack(trajectory))
     falls = None if task.fallen is None else falls_of(task.fallen(states).numpy(), np.stack(rewards), steps)
     criterion = task.criterion
     if criterion is None:
-        return Evaluation(returns.tolist(), [], None, falls)
+        return Evaluation(returns.tolist(), [], None, falls, spans.tolist())
     scores = [criterion.score(states[:length, i]) for i, length in enumerate(steps.tolist())]
-    return Evaluation(returns.tolist(), scores, criterion.threshold, falls)
+    return Evaluation(returns.tolist(), scores, criterion.threshold, falls, spans.tolist())
 
 
 def falls_of(
