@@ -7,7 +7,7 @@ import torch
 from support.loop import generator
 from torch import Tensor
 
-from diffmaac.dynamics import GaussianEnsemble
+from diffmaac.dynamics import GaussianEnsemble, Heads
 from diffmaac.settings import ModelSettings
 from diffmaac.training import fit
 from diffmaac.training.fit import EnsembleFitter
@@ -38,6 +38,22 @@ def test_fit_recovers_a_linear_system_and_its_noise():
     error = (mean - (obs @ A.T + action @ B.T)).square().mean().sqrt()
     assert error < 0.03
     torch.testing.assert_close(std, torch.full((2,), 0.1), rtol=0.15, atol=0)
+
+
+def test_the_unit_of_the_data_does_not_matter():
+    """What varies is scaled to one whatever its size; what varies by its own rounding, or not at all, is constant."""
+    g, network = generator(1), GaussianEnsemble(2, 1, 3, [8], generator(), Heads(reward=True))
+    data = torch.randn(500, 2, generator=g)
+    for size in (1e-12, 1.0, 1e12):
+        obs = torch.stack([size * data[:, 0], size * (1e6 + data[:, 1])], 1)
+        action = torch.full((500, 1), 0.1 * size)
+        after = torch.stack([0.5 * obs[:, 0], obs[:, 1].nextafter(torch.tensor(torch.inf))], 1)
+        columns = network.columns(obs, after, size * data[:, 0], torch.zeros(500))
+        network.fit_normaliser(torch.cat([obs, action], 1), columns)
+        expected = [obs[:, 0].std(), obs[:, 1].std(), 1.0, 0.5 * obs[:, 0].std(), 1.0, size * data[:, 0].std()]
+        torch.testing.assert_close(torch.cat([network.x_std, network.y_std]), torch.tensor(expected), rtol=0.01, atol=0)
+    network.fit_normaliser(torch.zeros(500, 3), torch.zeros(500, 3))
+    assert (torch.cat([network.x_std, network.y_std]) == 1).all()
 
 
 def test_a_fit_stops_early():

@@ -15,8 +15,26 @@ from diffmaac import cli, get_task
 from diffmaac.algorithms import actor_critic
 from diffmaac.algorithms.horizon import gradient_spread
 from diffmaac.analysis.gradient_error import run_parts
-from diffmaac.dynamics import GaussianEnsemble, LearnedDynamics, LinearDynamics, MixedDynamics, Noise, true_dynamics
-from diffmaac.dynamics.accuracy import ENSEMBLE, jacobian_errors, open_loop_errors, predictions, summary
+from diffmaac.analysis.imagined_return import Episodes
+from diffmaac.analysis.model_error import ModelError, _notes
+from diffmaac.dynamics import (
+    GaussianEnsemble,
+    Heads,
+    LearnedDynamics,
+    LinearDynamics,
+    MixedDynamics,
+    Noise,
+    true_dynamics,
+)
+from diffmaac.dynamics.accuracy import (
+    ENSEMBLE,
+    is_constant,
+    jacobian_errors,
+    open_loop_errors,
+    predictions,
+    reward_predictions,
+    summary,
+)
 from diffmaac.errors import DivergenceError, SettingError
 from diffmaac.files import read_table
 from diffmaac.nn import Critics, SquashedGaussianPolicy
@@ -141,6 +159,27 @@ def test_predictions_and_open_loop_of_a_fitted_model() -> None:
     ahead = open_loop_errors(model, quiet, obs[:50], torch.randn(10, 50, 1, generator=g))
     assert ahead.shape == (10, 3) and ahead[0].max() < 0.2 and torch.isfinite(ahead).all()
     assert all(error.relative < 0.2 for error in jacobian_errors(model, quiet, obs[:20], action[:20]))
+
+
+def test_a_constant_reward_has_an_absolute_error() -> None:
+    """The network's last bias is all that it predicts: off by 0.25, of a reward that has no standard deviation."""
+    network = GaussianEnsemble(2, 1, 2, [], generator(), Heads(reward=True)).double()
+    with torch.no_grad():
+        for parameter in network.net.parameters():
+            parameter.zero_()
+    network.y_mean[-1] = 0.75
+    model, (obs, action) = LearnedDynamics(network), batch()
+    reward = torch.ones(8, dtype=torch.float64)
+    of_reward = reward_predictions(model, obs, action, reward)
+    assert of_reward is not None and of_reward.error.item() == pytest.approx(0.25)
+    measured = ModelError([], predictions(model, obs, action, obs), None, [], of_reward, None, is_constant(reward))
+    assert "Learned reward: error 0.25, absolute, as the reward is constant;" in "".join(
+        _notes(measured, 8, Episodes(1, 1, 1))
+    )
+    reward[0] = 1.001
+    varied = reward_predictions(model, obs, action, reward)
+    assert varied is not None and not is_constant(reward)
+    assert varied.error.item() == pytest.approx(0.25 / reward.std().item(), rel=1e-3)
 
 
 def loop(policy, critics, dynamics) -> ClosedLoop:

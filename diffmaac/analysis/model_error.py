@@ -20,6 +20,7 @@ from diffmaac.dynamics.accuracy import (
     JacobianError,
     Predictions,
     end_error,
+    is_constant,
     jacobian_errors,
     open_loop_errors,
     predictions,
@@ -51,9 +52,12 @@ class ModelError:
     rewards: list[ImaginedReturn]
     """What the policy earns in the world and in the model: its mode, and its sampled actions."""
     reward: Predictions | None = None
-    """Of the reward (one entry), in its standard deviations; None where the task gives it."""
+    """Of the reward (one entry), in its standard deviations, or in its own unit where it is constant; None where the
+    task gives it."""
     end: EndError | None = None
     """Of the probability of termination; None where the task gives terminations."""
+    constant_reward: bool = False
+    """Whether the reward is the same in all transitions."""
     truth: str = ""
     """Why the true motion is not known; empty where it is."""
 
@@ -85,6 +89,7 @@ def model_error(run: str | Path, **words: Unpack[ModelErrorKeywords]) -> Result[
         rewards,
         reward_predictions(model, obs, action, real.reward_t),
         end_error(model, obs, action, ended),
+        is_constant(real.reward_t),
     )
     try:
         truth = true_dynamics(trainer.task.system, "finite_difference")
@@ -150,6 +155,7 @@ def _heads(measured: ModelError) -> list[dict[str, Any]]:
     if (reward := measured.reward) is not None:
         names = ("error", "within_1", "within_2")
         row |= {f"reward_{name}": getattr(reward, name).item() for name in names}
+        row["reward_constant"] = measured.constant_reward
     if (end := measured.end) is not None:
         row |= {f"end_{name}": value for name, value in dataclasses.asdict(end).items()}
     return [row] if row else []
@@ -186,9 +192,14 @@ def _notes(measured: ModelError, count: int, episodes: Episodes) -> list[str]:
         lines.append(f"Derivatives and open loop are not measured, as the truth is not known: {measured.truth}.")
     if (reward := measured.reward) is not None:
         error, one, two = (x.item() for x in (reward.error, reward.within_1, reward.within_2))
+        unit = (
+            ", absolute, as the reward is constant"
+            if measured.constant_reward
+            else " standard deviations of the reward"
+        )
         lines.append(
-            f"Learned reward: error {error:.3g} standard deviations of the reward; {one:.0%} of the truths within one"
-            f" predicted standard deviation, {two:.0%} within two."
+            f"Learned reward: error {error:.3g}{unit}; {one:.0%} of the truths within one predicted standard deviation,"
+            f" {two:.0%} within two."
         )
     if (end := measured.end) is not None and end.ended == end.predicted == 0:
         lines.append("Learned termination: none was seen, and none is predicted.")

@@ -19,7 +19,7 @@ from diffmaac.typed import matrix_norm
 ENSEMBLE = "ensemble"
 TINY = 1e-12
 ROUNDING = 1e-6
-"""Of a float32, relative: the change of an observation that varies by less is constant."""
+"""Of a float32, relative: a reward, or the change of an observation, that varies by less is constant."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,18 @@ def _predictions(error: Tensor, spread: Tensor, scale: Tensor) -> Predictions:
 def reward_predictions(
     model: LearnedDynamics, obs: Tensor, action: Tensor, reward: Float[Tensor, " batch"]
 ) -> Predictions | None:
-    """As `predictions`, of the learned reward (one entry), in standard deviations of the reward; None: not learned."""
+    """As `predictions`, of the learned reward (one entry), in standard deviations of the reward, or in its own unit
+    where it `is_constant`; None: not learned."""
     if not model.network.heads.reward:
         return None
     mean, spread = _moments(model, obs, action, slice(-1, None), 0.0)
-    return _predictions(mean - reward[:, None], spread, reward.std(0, keepdim=True))
+    scale = torch.ones_like(reward[:1]) if is_constant(reward) else reward.std(0, keepdim=True)
+    return _predictions(mean - reward[:, None], spread, scale)
+
+
+def is_constant(reward: Float[Tensor, " batch"]) -> bool:
+    """Whether a reward does not vary, so that its standard deviation is no unit for errors."""
+    return bool(reward.std() <= ROUNDING * reward.abs().amax())
 
 
 @dataclass(frozen=True)

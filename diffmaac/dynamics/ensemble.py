@@ -17,6 +17,8 @@ LOG_VAR_RANGE = (-10.0, 0.5)
 """Where the learned bounds of the log variance start (Chua et al. 2018, PETS, reference code)."""
 BETA = 0.5
 """Exponent of the variance that weighs each term of the likelihood (Seitzer et al. 2022, arXiv 2203.09168)."""
+ROUNDINGS = 4
+"""Roundings of the largest number of a column over which its values may spread and still be one value."""
 BOUND_PENALTY = 0.01
 """Weight with which the bounds of the log variance are drawn together (same source)."""
 
@@ -87,13 +89,20 @@ class GaussianEnsemble(nn.Module):
         return torch.cat([obs_tp1 - obs_t, *others], -1)
 
     def fit_normaliser(self, x: Float[Tensor, "n in"], y: Float[Tensor, "n columns"]) -> None:
-        """Sets means and standard deviations to those of the data; a constant column keeps unit scale."""
+        """Sets means and standard deviations to those of the data, in any unit; a constant column keeps unit scale.
+
+        A change of state is rounded as the states are of which it is the difference.
+        """
         if self.heads.end:
             self.end_share.copy_(y[:, -1].mean())
-        for name, data in (("x", x), ("y", self._gaussians(y))):
-            std = data.std(0)
+        x_size, y_size = x.abs().amax(0), self._gaussians(y).abs().amax(0)
+        y_size[: self.obs_size] = x_size[: self.obs_size]
+        for name, data, size in (("x", x, x_size), ("y", self._gaussians(y), y_size)):
+            std, info = data.std(0), torch.finfo(data.dtype)
+            varies = data.amax(0) - data.amin(0) > ROUNDINGS * info.eps * size
+            varies &= std > info.tiny**0.5  # below it squares underflow
             getattr(self, f"{name}_mean").copy_(data.mean(0))
-            getattr(self, f"{name}_std").copy_(torch.where(std > 1e-8, std, 1.0))
+            getattr(self, f"{name}_std").copy_(torch.where(varies, std, 1.0))
 
     def forward(self, x: Float[Tensor, "members batch in"]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Mean and log variance of the Gaussian outputs, normalised, each (members, batch, obs), or one more with a
