@@ -234,6 +234,23 @@ def test_an_observation_that_is_not_a_number_stops_the_run_by_name(tmp_path):
         tiny(tmp_path / "run", env=task)
 
 
+def test_a_reward_is_a_number_or_an_array_of_one(monkeypatch):
+    env = foreign().make_env()
+    env.reset(seed=0)
+    step, paid = Drifting.step, list[Any]([np.array([2.5]), np.array([[1]]), np.float32(0.5), torch.tensor([3.0])])
+    monkeypatch.setattr(Drifting, "step", lambda self, a: (lambda obs, _, *rest: (obs, paid[0], *rest))(*step(self, a)))
+    earned = []
+    while paid:
+        earned.append(env.step(np.zeros(1))[1])
+        paid.pop(0)
+    assert earned == [2.5, 1.0, 0.5, 3.0]
+    for reward, words in ((np.zeros(2), r"ndarray of shape \(2,\) after 5 steps"), (None, "NoneType"), ("a", "str")):
+        paid.append(reward)
+        with pytest.raises(TaskError, match=f"'{ID}': the reward is of type {words}.*a number is needed"):
+            env.step(np.zeros(1))
+        paid.clear()
+
+
 def test_spaces_that_change_are_refused():
     env = Task.from_gymnasium(environments.Growing).make_env()
     env.reset(seed=0)

@@ -58,7 +58,7 @@ class ForeignEnv(AbstractTaskEnv):
         raw, reward, terminated, truncated, info = self._env.step(self.system.scale.outward(action))
         self._actions.append(action)
         self._obs = self._flat(raw)
-        earned = float(reward)
+        earned = self._number(reward)
         if not np.isfinite(earned):
             raise TaskError(f"environment '{self.system.name}': the reward is {earned}{self._when()}.")
         over = bool(truncated) or len(self._actions) >= self.episode_steps
@@ -115,6 +115,17 @@ class ForeignEnv(AbstractTaskEnv):
             bad = int(np.flatnonzero(~np.isfinite(flat))[0])
             raise TaskError(f"environment '{self.system.name}': observation {bad} is {flat[bad]}{self._when()}.")
         return flat
+
+    def _number(self, reward: Any) -> float:
+        """An array of one number is one. Raises TaskError for what is none."""
+        try:
+            return float(reward.item() if isinstance(reward, np.ndarray) and reward.size == 1 else reward)
+        except (RuntimeError, TypeError, ValueError) as error:
+            shape = f" of shape {reward.shape}" if hasattr(reward, "shape") else ""
+            raise TaskError(
+                f"environment '{self.system.name}': the reward is of type {type(reward).__name__}{shape}{self._when()};"
+                " a number is needed."
+            ) from error
 
     def _when(self) -> str:
         return f" after {len(self._actions)} steps of the episode with seed {self._seed}"
