@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from support import environments
 from support.environments import STEPS, Drifting, with_spaces
-from support.runs import TINY, numbers, refused, run, tiny
+from support.runs import TINY, numbers, refused, run, tiny, words
 
 import diffmaac
 from diffmaac import SettingError, Task, TaskError
@@ -234,21 +234,52 @@ def test_an_observation_that_is_not_a_number_stops_the_run_by_name(tmp_path):
         tiny(tmp_path / "run", env=task)
 
 
-def test_a_reward_is_a_number_or_an_array_of_one(monkeypatch):
-    env = foreign().make_env()
+REWARDS = {
+    "ndarray of shape (2,)": np.zeros(2),
+    "Tensor of shape torch.Size([2])": torch.zeros(2),
+    "NoneType": None,
+    "str": "a",
+}
+
+
+def test_a_reward_is_a_number_or_an_array_of_one():
+    class Paying(Drifting):
+        pays: Any = 0.0
+
+        def step(self, action: np.ndarray) -> Any:
+            obs, _, terminated, truncated, info = super().step(action)
+            return obs, self.pays, terminated, truncated, info
+
+    env: Any = Task.from_gymnasium(Paying).make_env()
     env.reset(seed=0)
-    step, paid = Drifting.step, list[Any]([np.array([2.5]), np.array([[1]]), np.float32(0.5), torch.tensor([3.0])])
-    monkeypatch.setattr(Drifting, "step", lambda self, a: (lambda obs, _, *rest: (obs, paid[0], *rest))(*step(self, a)))
-    earned = []
-    while paid:
-        earned.append(env.step(np.zeros(1))[1])
-        paid.pop(0)
-    assert earned == [2.5, 1.0, 0.5, 3.0]
-    for reward, words in ((np.zeros(2), r"ndarray of shape \(2,\) after 5 steps"), (None, "NoneType"), ("a", "str")):
-        paid.append(reward)
-        with pytest.raises(TaskError, match=f"'{ID}': the reward is of type {words}.*a number is needed"):
+    for env._env.pays in (2.5, np.array([2.5]), np.array([[2.5]]), np.float32(2.5), torch.tensor([2.5])):
+        assert env.step(np.zeros(1))[1] == 2.5
+    for message, env._env.pays in REWARDS.items():
+        with pytest.raises(TaskError, match=re.escape(f"'Paying': the reward is of type {message} after")):
             env.step(np.zeros(1))
-        paid.clear()
+
+
+def test_an_error_of_the_environment_is_one_line_with_its_place(tmp_path, monkeypatch, capsys):
+    """An interruption is none."""
+    env, step = foreign().make_env(), Drifting.step
+
+    def failing(self: Drifting, action: np.ndarray):
+        if self.steps == 15:
+            raise RuntimeError("sensor\nlost")
+        return step(self, action)
+
+    def interrupted(self: Drifting, **_: Any):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Drifting, "step", failing)
+    line = refused("train", f"env={ID}", f"out={tmp_path / 'run'}", *words(**TINY), "quiet=true", capsys=capsys)
+    assert re.search(rf"'{ID}' fails in its step after 15 steps of .*\(test_gymnasium.py, line \d+\): Run.*: sen", line)
+    monkeypatch.setattr(Drifting, "reset", lambda self, **_: {}["map"])
+    with pytest.raises(TaskError, match=r"fails in its reset \(test_gymnasium.py, line \d+\): KeyError: 'map'"):
+        env.reset()
+    monkeypatch.setattr(Drifting, "reset", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        env.reset()
 
 
 def test_spaces_that_change_are_refused():

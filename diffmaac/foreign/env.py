@@ -8,6 +8,7 @@ import numpy as np
 
 from diffmaac.env import AbstractTaskEnv
 from diffmaac.errors import DivergenceError, SettingError, TaskError
+from diffmaac.foreign.making import calling
 from diffmaac.foreign.spaces import check_spaces
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class ForeignEnv(AbstractTaskEnv):
 
     def _begin(self, options: dict[str, Any] | None = None):
         self._actions = []
-        raw, info = self._env.reset(seed=self._seed, options=options)
+        with calling(self.system.name, "reset"):
+            raw, info = self._env.reset(seed=self._seed, options=options)
         spaces = check_spaces(self.system.name, self._env)
         if spaces != self.system.spaces:
             raise TaskError(
@@ -51,11 +53,12 @@ class ForeignEnv(AbstractTaskEnv):
 
     def step(self, action: np.ndarray):
         """One step under an action (action,) in [-1, 1]. Raises DivergenceError for one that is not finite, TaskError
-        for an observation or reward that is not."""
+        for an observation or reward that is not, or where the environment raises an error."""
         if not np.isfinite(action).all():
             raise DivergenceError(f"the action {action} is not finite; actions lie in [-1, 1].")
         action = np.array(action, np.float64)
-        raw, reward, terminated, truncated, info = self._env.step(self.system.scale.outward(action))
+        with calling(self.system.name, f"step{self._when()}"):
+            raw, reward, terminated, truncated, info = self._env.step(self.system.scale.outward(action))
         self._actions.append(action)
         self._obs = self._flat(raw)
         earned = self._number(reward)

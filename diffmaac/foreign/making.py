@@ -15,7 +15,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
-from diffmaac.errors import TaskError, one_line, shortened
+from diffmaac.errors import DiffmaacError, TaskError, one_line, shortened
 from diffmaac.foreign.instances import changed, copied
 
 _LOGGER = logging.getLogger(__name__)
@@ -187,6 +187,19 @@ def check(name: str, env: gymnasium.Env[Any, Any]) -> None:
             f"environment '{name}' breaks Gymnasium's contract, as gymnasium.utils.env_checker.check_env has it:"
             f" {_said(error)}"
         ) from error
+
+
+@contextmanager
+def calling(name: str, call: str) -> Iterator[None]:
+    """Raises TaskError where the environment's `call`, which is the block, fails, with its place."""
+    try:
+        yield
+    except DiffmaacError:  # says itself what is wrong
+        raise
+    except Exception as error:  # foreign code
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" ({Path(place.filename).name}, line {place.lineno})" if one_line(error) else ""
+        raise TaskError(f"environment '{name}' fails in its {call}{where}: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

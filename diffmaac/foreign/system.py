@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 
 from diffmaac.errors import TaskError
-from diffmaac.foreign.making import Make, Source, check, maker
+from diffmaac.foreign.making import Make, Source, calling, check, maker
 from diffmaac.foreign.spaces import ActionScale, check_spaces
 from diffmaac.system import AbstractSimulator, AbstractSystem, Coordinates, MujocoSystem
 
@@ -144,13 +144,15 @@ def _physics_of(system: GymnasiumSystem, env: gymnasium.Env[Any, Any]) -> Mujoco
 def _random_steps(system: GymnasiumSystem, env: gymnasium.Env[Any, Any], data: mujoco.MjData):
     """Observations, the action after each, and the state (qpos, qvel) of an episode of random actions."""
     rng = np.random.default_rng(0)
-    obs, over = env.reset(seed=0)[0], False
+    with calling(system.name, "reset"):
+        obs, over = env.reset(seed=0)[0], False
     for _ in range(TRIED_STEPS):
         action = rng.uniform(-1, 1, system.action_size)
         yield np.array(obs, float).ravel(), action, np.concatenate([data.qpos, data.qvel])
         if over:
             return
-        obs, _, terminated, truncated, _ = env.step(system.scale.outward(action))
+        with calling(system.name, "step"):
+            obs, _, terminated, truncated, _ = env.step(system.scale.outward(action))
         over = terminated or truncated
 
 
