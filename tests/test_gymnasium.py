@@ -242,6 +242,16 @@ REWARDS = {
 }
 
 
+def test_what_float32_cannot_hold_is_named(monkeypatch):
+    env = foreign().make_env()
+    env.reset(seed=0)
+    monkeypatch.setattr(Drifting, "observed", lambda self: np.array([[0.0], [1e39]]))
+    with pytest.raises(
+        TaskError, match=r"observation 1 is 1e\+39 after 1 steps .*, beyond float32.*: 3.4e\+38 at most"
+    ):
+        env.step(np.zeros(1))
+
+
 def test_a_reward_is_a_number_or_an_array_of_one():
     class Paying(Drifting):
         pays: Any = 0.0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diffmaac.foreign.system import GymnasiumSystem
 
 _LOGGER = logging.getLogger(__name__)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class ForeignEnv(AbstractTaskEnv):
@@ -62,8 +63,8 @@ class ForeignEnv(AbstractTaskEnv):
         self._actions.append(action)
         self._obs = self._flat(raw)
         earned = self._number(reward)
-        if not np.isfinite(earned):
-            raise TaskError(f"environment '{self.system.name}': the reward is {earned}{self._when()}.")
+        if not abs(earned) <= LARGEST:
+            raise self._not_finite("the reward", earned)
         over = bool(truncated) or len(self._actions) >= self.episode_steps
         return self._obs.copy(), earned, bool(terminated), over, info
 
@@ -114,10 +115,15 @@ class ForeignEnv(AbstractTaskEnv):
                 f"environment '{self.system.name}' returned an observation of shape {obs.shape}{self._when()}; its"
                 f" space says {self.system.spaces[0].shape}."
             )
-        if not np.isfinite(flat := obs.ravel()).all():
-            bad = int(np.flatnonzero(~np.isfinite(flat))[0])
-            raise TaskError(f"environment '{self.system.name}': observation {bad} is {flat[bad]}{self._when()}.")
+        flat = obs.ravel()
+        bad = np.flatnonzero(~(np.abs(flat) <= LARGEST))
+        if len(bad):
+            raise self._not_finite(f"observation {bad[0]}", float(flat[bad[0]]))
         return flat
+
+    def _not_finite(self, what: str, value: float) -> TaskError:
+        beyond = f", beyond float32, in which all is kept: {LARGEST:.3g} at most" if np.isfinite(value) else ""
+        return TaskError(f"environment '{self.system.name}': {what} is {value}{self._when()}{beyond}.")
 
     def _number(self, reward: Any) -> float:
         """An array of one number is one. Raises TaskError for what is none."""
