@@ -66,6 +66,14 @@ def test_a_finished_run_can_go_on(finished, begun):
     assert numbers(begun) == numbers(finished)
 
 
+def test_a_run_that_ended_within_an_epoch_goes_on_as_if_it_had_not(tmp_path):
+    """But for the row of its end: the epoch's means are of all of it, and its horizon is chosen at its own end."""
+    words = {"horizon": "auto", "auto_horizons": [0, 1, 2], "steps": 80, "random_steps": 30}
+    whole, part = tiny(tmp_path / "whole", **words), tiny(tmp_path / "part", **{**words, "steps": 60})
+    diffmaac.train(resume=str(part), steps=80, progress=False)
+    assert [row for row in numbers(part) if row["step"] != "60"] == numbers(whole)
+
+
 def test_a_longer_run_stays_longer(begun):
     diffmaac.train(resume=str(begun), steps=120, progress=False)
     assert diffmaac.train(resume=str(begun), progress=False).agent.step == 120

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -30,11 +32,20 @@ class Means:
             if name not in self._sums:
                 self._sums[name] = value.detach().clone()
 
-    def pop(self) -> dict[str, float]:
-        """The means since the last `pop`."""
-        out = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+    def read(self) -> dict[str, float]:
+        """The means since the last `clear`."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+    def clear(self) -> None:
         self._sums, self._counts = {}, {}
-        return out
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and counts, as a tree that `checkpoint.save` writes."""
+        return {"sums": self._sums, "counts": self._counts}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """The inverse of `state_dict`."""
+        self._sums, self._counts = {name: x.to(device) for name, x in state["sums"].items()}, dict(state["counts"])
 
 
 class Stopwatch:

@@ -126,7 +126,7 @@ class Trainer:
         Raises DivergenceError, naming the step, and SettingError where a GPU's memory is full; the last checkpoint is
         then on disk.
         """
-        run, report = self.settings.run, self.settings.report
+        run = self.settings.run
         started = time.perf_counter() - self._seconds
         with (
             MetricsLog(self.folder, self.step, loggers_of(self.folder, self.step, self.settings)) as log,
@@ -136,7 +136,7 @@ class Trainer:
                 try:
                     self._advance()
                     line.advance(self.step)
-                    if self.step % report.epoch_steps == 0 or self.step == run.steps:
+                    if self._epoch_is_over or self.step == run.steps:
                         self._seconds = time.perf_counter() - started
                         line.show(self._end_epoch(log))
                 except DivergenceError as error:
@@ -202,6 +202,7 @@ class Trainer:
             "device": self.device.type,
             "generators": {name: g.get_state() for name, g in self._generators.items()},
             "seconds": self._seconds,
+            "means": self._means.state_dict(),
         }
         if self.fitter is not None:
             state["dynamics"] = self.fitter.state_dict()
@@ -236,6 +237,8 @@ class Trainer:
         self._collector.load_state_dict(state["environment"])
         self._restore_generators(step, state)
         self._seconds = state["seconds"]
+        if "means" in state:  # checkpoints of older versions have none
+            self._means.load_state_dict(state["means"], self.device)
         if self.fitter is not None:
             self.fitter.load_state_dict(state["dynamics"])
         for recorded in (self._learn, self._collector, self.experience):
@@ -311,12 +314,15 @@ class Trainer:
         return metrics
 
     def _measure(self) -> dict[str, float]:
-        """What is measured of the gradient at the end of an epoch, where it is asked for."""
+        """What is measured of the gradient at the end of an epoch, where it is asked for.
+
+        The last step may be none: a run that goes on from there has its horizon chosen where a longer one had.
+        """
         agent, report = self.settings.agent, self.settings.report
         measured: dict[str, float] = {}
         if self.step <= self.settings.data.random_steps:  # nothing is learned yet
             return measured
-        if agent.horizon == "auto":
+        if agent.horizon == "auto" and self._epoch_is_over:
             chosen = self.agent.choose_horizon(self.experience.sample(agent.start_states).obs_t)
             measured |= {name: float(value) for name, value in chosen.items()}
         if report.log_model_error and self.model is not None and self.step // report.epoch_steps % ERROR_EPOCHS == 0:
@@ -330,11 +336,17 @@ class Trainer:
             self._truth = true_dynamics(self.task.system, "finite_difference")
         return summary(jacobian_errors(model, self._truth, real.obs_t[last], real.action_t[last]))
 
+    @property
+    def _epoch_is_over(self) -> bool:
+        return self.step % self.settings.report.epoch_steps == 0
+
     def _end_epoch(self, log: MetricsLog) -> dict[str, float]:
         self._look()
         with self._watch.section("evaluation"):
             evaluation = self.evaluate(self.settings.report.eval_episodes)
-        row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.pop()}
+        row = {"step": self.step, "seconds": round(self._seconds, 1), **evaluation.metrics(), **self._means.read()}
+        if self._epoch_is_over:
+            self._means.clear()
         row |= self._measure() | self._watch.pop()
         log.add(row)
         keep_if_best(self.folder, self.task, self.agent.evaluated_policy, self.step, evaluation)
