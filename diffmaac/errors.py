@@ -9,7 +9,7 @@ LONGEST = 80
 """Characters of a value that are shown; longer ones are cut."""
 
 MANY = 20
-"""Names, of which no list is shown beside one that is near."""
+"""Names, of which no list is shown beside one that is near, or where a command lists them."""
 
 
 class DiffmaacError(ValueError):
@@ -40,13 +40,19 @@ class GradientError(DiffmaacError):
     """A gradient that is not that of central differences."""
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """The message for a name that does not exist: the nearest one, and all there are unless they are many."""
+def unknown(what: str, name: object, known: Iterable[str], listing: str = "") -> str:
+    """The message for a name that does not exist: the nearest one, and all there are unless they are many.
+
+    `listing` is the command that lists many.
+    """
     names = sorted(known)
     text = shortened(name)
     near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    listed = "" if near and len(names) > MANY else f" There are: {', '.join(names)}."
+    if len(names) > MANY and (near or listing):
+        listed = f" `{listing}` lists all." if listing else ""
+    else:
+        listed = f" There are: {', '.join(names)}."
     return f"unknown {what} '{text}'.{hint}{listed}"
 
 

@@ -269,6 +269,8 @@ def test_motion_that_cannot_be_used_is_refused() -> None:
         (Trajectory(good.qpos, good.qvel), r"ctrl of trajectory 0 has the shape \(10, 0\); expected \(10, 1\)"),
         (Trajectory(good.qpos, np.zeros((10, 1)), good.ctrl), r"qvel of trajectory 0 has the shape"),
         (Trajectory(np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((0, 1))), "has 1 states; it needs at least two"),
+        (Trajectory([["a"]], good.qvel, good.ctrl), "qpos of trajectory 0 is no array of numbers: .*'a'"),
+        (Trajectory(good.qpos, good.qvel, [[1], [1, 2]]), "ctrl of trajectory 0 is no array of numbers: "),
     ):
         with pytest.raises(DiffmaacError, match=message):
             diffmaac.identify(MODEL, trajectory, ["body_mass[cart]"])

@@ -10,6 +10,7 @@ from typing import Any, get_origin
 from diffmaac.errors import SettingError, shortened, unknown
 from diffmaac.experiments.settings import SweepSettings
 from diffmaac.settings import FIELDS, build, convert, fields_of, with_file
+from diffmaac.settings.convert import LISTING
 from diffmaac.settings.field import shown
 from diffmaac.tasks import check_name
 
@@ -43,7 +44,7 @@ def grid_of(words: Mapping[str, Any]) -> dict[str, list[Any]]:
     """
     for name in words:
         if name not in FIELDS:
-            raise SettingError(unknown("setting", name, FIELDS))
+            raise SettingError(unknown("setting", name, FIELDS, LISTING))
     if not words:
         raise SettingError("a sweep of no run: no setting is given. Give those that differ, for example seed=0..4.")
     grid = {name: _alternatives(name, given) for name, given in words.items()}
@@ -136,7 +137,7 @@ def _ends(name: str, given: Any) -> tuple[float, float] | None:
     if match is None:
         return None
     if name not in FIELDS:
-        raise SettingError(unknown("setting", name, FIELDS))
+        raise SettingError(unknown("setting", name, FIELDS, LISTING))
     low, high = (convert({name: end}, FIELDS)[name] for end in match.groups())
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)) or low >= high:
         raise SettingError(f"{name}={shortened(given)}: a range is low..high, two numbers, the first below the second.")

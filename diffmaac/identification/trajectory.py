@@ -71,14 +71,24 @@ def _filled(rows: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
 
 
+def _array(given: ArrayLike, field: str, name: str) -> np.ndarray:
+    """Raises DiffmaacError for what is no array of numbers."""
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DiffmaacError(
+            f"{field} of {name} is no array of numbers: {str(error).rstrip('.')}. Give one row of numbers a state."
+        ) from error
+
+
 def _checked(
     model: mujoco.MjModel, trajectory: Trajectory, seconds: float, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    qpos, qvel = (np.asarray(x, np.float64) for x in (trajectory.qpos, trajectory.qvel))
+    qpos, qvel = _array(trajectory.qpos, "qpos", name), _array(trajectory.qvel, "qvel", name)
     samples = len(qpos) if qpos.ndim else 0
-    act = np.zeros((samples, 0)) if trajectory.act is None else np.asarray(trajectory.act, np.float64)
+    act = np.zeros((samples, 0)) if trajectory.act is None else _array(trajectory.act, "act", name)
     empty = np.zeros((max(samples - 1, 0), 0))
-    ctrl = empty if trajectory.ctrl is None else np.asarray(trajectory.ctrl, np.float64)
+    ctrl = empty if trajectory.ctrl is None else _array(trajectory.ctrl, "ctrl", name)
     expected = {
         "qpos": (qpos, samples, model.nq),
         "qvel": (qvel, samples, model.nv),
@@ -106,7 +116,7 @@ def _checked(
 def _check_time(trajectory: Trajectory, samples: int, seconds: float, name: str) -> None:
     if trajectory.time is None:
         return
-    time = np.asarray(trajectory.time, np.float64)
+    time = _array(trajectory.time, "time", name)
     if time.shape != (samples,):
         raise DiffmaacError(f"time of {name} has the shape {time.shape}; expected {(samples,)}.")
     gaps = np.flatnonzero(~(np.abs(np.diff(time) - seconds) <= GAP * seconds))

@@ -13,6 +13,8 @@ from diffmaac.settings.field import about, allowed_range, default_value
 
 Fields = Mapping[str, dataclasses.Field[Any]]
 Group = TypeVar("Group")
+LISTING = "diffmaac settings"
+"""The command that lists all settings."""
 MOST_ITEMS = 100
 """Entries of a list, at most: none of ours is a list of data."""
 
@@ -33,7 +35,7 @@ def convert(values: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     """
     for name in values:
         if name not in fields:
-            raise SettingError(unknown("setting", name, fields))
+            raise SettingError(unknown("setting", name, fields, LISTING))
     return {name: _convert_one(fields[name], value) for name, value in values.items()}
 
 
