@@ -316,7 +316,7 @@ class Trainer:
     def _measure(self) -> dict[str, float]:
         """What is measured of the gradient at the end of an epoch, where it is asked for.
 
-        The last step may be none: a run that goes on from there has its horizon chosen where a longer one had.
+        A run may end within one. Its horizon is not chosen there, so that it can go on as a longer run would have.
         """
         agent, report = self.settings.agent, self.settings.report
         measured: dict[str, float] = {}
