@@ -8,15 +8,9 @@ from jaxtyping import Bool, Float
 
 from diffmaac.physics.contact_filter import ContactFilter
 
-_PLANE, _SPHERE, _ELLIPSOID, _CYLINDER = (
-    int(kind)
-    for kind in (
-        mujoco.mjtGeom.mjGEOM_PLANE,
-        mujoco.mjtGeom.mjGEOM_SPHERE,
-        mujoco.mjtGeom.mjGEOM_ELLIPSOID,
-        mujoco.mjtGeom.mjGEOM_CYLINDER,
-    )
-)
+_KINDS = mujoco.mjtGeom
+_PLANE, _SPHERE = int(_KINDS.mjGEOM_PLANE), int(_KINDS.mjGEOM_SPHERE)
+_ELLIPSOID, _CYLINDER = int(_KINDS.mjGEOM_ELLIPSOID), int(_KINDS.mjGEOM_CYLINDER)
 CENTRAL_STEP = 1e-7
 """Of positions (central) and velocities (one-sided) [m, rad and per second]."""
 ONE_SIDED_STEP = 2e-8
