@@ -377,8 +377,8 @@ def test_parameters_that_are_data_are_not_differentiated(gradient: str, monkeypa
 
     monkeypatch.setattr(ParameterDifferences, "slopes", fail)
     monkeypatch.setattr(ParameterSlopes, "linearize", fail)
-    for gradient, expected in zip(slopes(mass), wanted, strict=True):
-        torch.testing.assert_close(gradient, expected)
+    for found, expected in zip(slopes(mass), wanted, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_a_joint_that_moves_no_mass_is_named() -> None:
