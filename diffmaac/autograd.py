@@ -35,16 +35,13 @@ class AbstractRowFunction(abc.ABC):
     def value(self, *inputs: Tensor) -> Tensors: ...
 
     @abc.abstractmethod
-    def pull_back(self, *inputs_and_cotangents: Tensor) -> Tensors:
-        """The gradients of all inputs, for cotangents of the values."""
+    def pull_back(self, kept: Tensors, wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor) -> Tensors:
+        """The gradients of all inputs, for cotangents of the values, with what the value has left. Those of inputs that
+        are not `wanted` may be anything."""
 
     def value_and_kept(self, *inputs: Tensor) -> Tensors:
         """The values, and behind them what is kept."""
         return self.value(*inputs)
-
-    def pull_back_with(self, kept: Tensors, wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor) -> Tensors:
-        """`pull_back` with what the value has left. Gradients of inputs that are not `wanted` may be anything."""
-        return self.pull_back(*inputs_and_cotangents)
 
 
 def to_torch(function: AbstractRowFunction) -> Callable[..., Tensors]:
@@ -99,15 +96,15 @@ class _PullBack(torch.autograd.Function):
     """The vector-Jacobian product: a function of inputs, cotangents and what was kept that has no derivative."""
 
     @staticmethod
-    def forward(wanted_of: tuple[AbstractRowFunction, tuple[bool, ...]], *args: Tensor) -> Tensors:
-        function, wanted = wanted_of
+    def forward(call: tuple[AbstractRowFunction, tuple[bool, ...]], *args: Tensor) -> Tensors:
+        function, wanted = call
         if is_grads_batched(args):
             raise RuntimeError(
                 "A step of MuJoCo was differentiated with is_grads_batched=True (or vectorize=True), which it does not"
                 " take. Use torch.func.jacrev, or torch.func.vmap over torch.func.vjp, which it does."
             )
         inputs_and_cotangents, kept = _split(function, args)
-        return function.pull_back_with(kept, wanted, *inputs_and_cotangents)
+        return function.pull_back(kept, wanted, *inputs_and_cotangents)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:

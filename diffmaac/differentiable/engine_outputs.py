@@ -37,10 +37,7 @@ class EngineOutputs(autograd.AbstractRowFunction):
         self._check(out, "the output {} is not finite in row {} of {}, though the state is.")
         return (out,)
 
-    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        return self.pull_back_with((), (True,), *inputs_and_cotangents)
-
-    def pull_back_with(
+    def pull_back(
         self, kept: tuple[Tensor, ...], wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor
     ) -> tuple[Tensor, ...]:
         *inputs, cotangent = inputs_and_cotangents

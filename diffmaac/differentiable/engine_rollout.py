@@ -37,10 +37,7 @@ class EngineRollout(autograd.AbstractRowFunction):
                 target[:, t] = x
         return out
 
-    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        return self.pull_back_with((), (True,), *inputs_and_cotangents)
-
-    def pull_back_with(
+    def pull_back(
         self, kept: tuple[Tensor, ...], wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor
     ) -> tuple[Tensor, ...]:
         inputs, cotangents = inputs_and_cotangents[:-STATES], inputs_and_cotangents[-STATES:]
@@ -51,7 +48,7 @@ class EngineRollout(autograd.AbstractRowFunction):
         for t in reversed(range(self._length)):
             total = [x + y[:, t] for x, y in zip(gradient, arriving, strict=True)]
             before = start if t == 0 else [x[:, t - 1] for x in states]
-            pulled = self._step.pull_back_with((), wanted, *before, controls[t], *parameters, *total)
+            pulled = self._step.pull_back((), wanted, *before, controls[t], *parameters, *total)
             gradient = list(pulled[:STATES])
             self._each(to_controls)[t].copy_(pulled[3])
             for own, more in zip(to_parameters, pulled[4:], strict=True):

@@ -65,10 +65,7 @@ class EngineStep(autograd.AbstractRowFunction):
         outputs = self._finite([x[:, -1] for x in trajectory], inputs)
         return *outputs, *(torch.from_numpy(x) for x in trajectory)
 
-    def pull_back(self, *inputs_and_cotangents: Tensor) -> tuple[Tensor, ...]:
-        return self.pull_back_with((), (True,), *inputs_and_cotangents)
-
-    def pull_back_with(
+    def pull_back(
         self, kept: tuple[Tensor, ...], wanted: tuple[bool, ...], *inputs_and_cotangents: Tensor
     ) -> tuple[Tensor, ...]:
         self._check_quaternions(inputs_and_cotangents[0])
