@@ -95,9 +95,10 @@ class GaussianEnsemble(nn.Module):
         """
         if self.heads.end:
             self.end_share.copy_(y[:, -1].mean())
-        x_size, y_size = x.abs().amax(0), self._gaussians(y).abs().amax(0)
+        y = self._gaussians(y)
+        x_size, y_size = (data.abs().amax(0) for data in (x, y))
         y_size[: self.obs_size] = x_size[: self.obs_size]
-        for name, data, size in (("x", x, x_size), ("y", self._gaussians(y), y_size)):
+        for name, data, size in (("x", x, x_size), ("y", y, y_size)):
             std, info = data.std(0), torch.finfo(data.dtype)
             varies = data.amax(0) - data.amin(0) > ROUNDINGS * info.eps * size
             varies &= std > info.tiny**0.5  # below it squares underflow

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from diffmaac.errors import DiffmaacError, TaskError, one_line, shortened
@@ -68,8 +67,9 @@ def _of_instance(env: gymnasium.Env[Any, Any]) -> tuple[str, Make]:
         spec = env.spec
     attribute = ""
     if spec is not None:
-        with suppress(TaskError):  # of a wrapper that does not record its arguments Gymnasium makes no other
-            attribute = _changed(env, spec)
+        # Foreign code may raise anything: Gymnasium makes no other of a wrapper that does not record its arguments.
+        with suppress(Exception), quiet():
+            attribute = changed(env, lambda: gymnasium.make(spec, **_options(None)))
             if not attribute:
                 return spec.id, lambda mode: _made(spec.id, lambda: gymnasium.make(spec, **_options(mode)))
     kept = _copied(name, env, attribute)
@@ -80,15 +80,6 @@ def _of_instance(env: gymnasium.Env[Any, Any]) -> tuple[str, Make]:
         return _made(name, lambda: copied(kept)[0])
 
     return name, again
-
-
-def _changed(env: gymnasium.Env[Any, Any], spec: EnvSpec) -> str:
-    """As `changed`. Raises TaskError where no other can be made, or stepped."""
-    try:
-        with quiet():
-            return changed(env, lambda: gymnasium.make(spec, **_options(None)))
-    except Exception as error:  # an environment is foreign code
-        raise TaskError(f"environment '{spec.id}' cannot be made: {_said(error)}") from error
 
 
 def _copied(name: str, env: gymnasium.Env[Any, Any], attribute: str) -> gymnasium.Env[Any, Any]:
