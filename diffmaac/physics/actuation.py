@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.flags import DISABLE, disabled
 from diffmaac.physics.velocity_forces import affine_bias
 
 DIFFERENCE = 1e-6
@@ -193,7 +194,7 @@ class MotorsApart(AbstractActuators):
 
     def _driven(self) -> np.ndarray:
         model, ctrl = self._model, self._ctrl
-        if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
+        if not disabled(model, DISABLE.mjDSBL_CLAMPCTRL):
             ctrl = np.where(model.actuator_ctrllimited, np.clip(ctrl, *model.actuator_ctrlrange.T), ctrl)
         force = model.actuator_gainprm[:, 0] * ctrl
         return np.where(model.actuator_forcelimited, np.clip(force, *model.actuator_forcerange.T), force)
@@ -201,7 +202,7 @@ class MotorsApart(AbstractActuators):
     def slopes(self) -> ActuationSlopes:
         model, out = self._model, ActuationSlopes.zeros(len(self._ctrl), self._model)
         free = unbounded_actuators(model, self._forces)
-        if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
+        if not disabled(model, DISABLE.mjDSBL_CLAMPCTRL):
             low, high = model.actuator_ctrlrange.T
             # Of a control at its bound the mean of both sides, as central differences have it.
             bound = (self._ctrl == low) | (self._ctrl == high)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from diffmaac.errors import DiffmaacError
 from diffmaac.mujoco_warnings import log_warnings
+from diffmaac.physics.flags import DISABLE, disabled
 from diffmaac.physics.names import part
 from diffmaac.physics.unsupported import UnsupportedModel
 from diffmaac.physics.user_inputs import UserInputs
@@ -166,7 +167,7 @@ class Engine:
     def _are_ignored(self, controls: Float[np.ndarray, "batch T _"]) -> Bool[np.ndarray, "batch T"]:
         model = self.model
         controls = controls[..., : model.nu]
-        if not model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL):
+        if not disabled(model, DISABLE.mjDSBL_CLAMPCTRL):
             controls = controls[..., model.actuator_ctrllimited == 0]
         return np.any(np.abs(controls) > mujoco.mjMAXVAL, axis=-1)
 

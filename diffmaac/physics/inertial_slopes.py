@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from diffmaac.physics.flags import DISABLE, disabled, gravity
 from diffmaac.physics.kinematic_tree import moves
 
 INERTIAL = ("body_mass", "body_inertia", "body_ipos", "opt.gravity")
@@ -63,12 +64,13 @@ class BodyMotions:
         moving = self._cvel[..., 3:] + np.cross(omega, arm)
         falling = self._cacc[..., 3:] + np.cross(alpha, arm) + np.cross(omega, moving)  # c'' - g
         motion = Motion(
-            rotation, velocity, omega, alpha, falling + self._model.body_gravcomp[:, None] * self._gravity()
+            rotation, velocity, omega, alpha, falling + self._model.body_gravcomp[:, None] * gravity(self._model)
         )
         makers = {"body_mass": self._mass, "body_inertia": self._inertia, "body_ipos": self._centre}
         out = {name: makers[name](motion) for name in names if name in makers}
         if "opt.gravity" in names:
-            weight = self._model.body_mass * (1 - self._model.body_gravcomp) * self._falls()
+            falls = not disabled(self._model, DISABLE.mjDSBL_GRAVITY)
+            weight = self._model.body_mass * (1 - self._model.body_gravcomp) * falls
             explicit = -np.einsum("b,nbjc->ncj", weight, velocity)
             out["opt.gravity"] = Slopes(explicit, np.zeros_like(explicit))
         return out
@@ -94,12 +96,6 @@ class BodyMotions:
         implicit = np.cross(motion.velocity, turned) + np.cross(pushed, motion.rotation)
         mass = self._model.body_mass[:, None, None]
         return Slopes(*(_entries(mass * (x @ self._frame)) for x in (explicit, implicit)))
-
-    def _falls(self) -> bool:
-        return not self._model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_GRAVITY)
-
-    def _gravity(self) -> np.ndarray:
-        return self._model.opt.gravity * self._falls()
 
 
 class Motion(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffmaac.physics.actuation import is_implicit
+from diffmaac.physics.flags import DISABLE, disabled
 from diffmaac.physics.friction_slopes import FrictionSlopes, by_friction_loss, dense_jacobian
 from diffmaac.physics.inertial_slopes import INERTIAL, BodyMotions
 from diffmaac.physics.inverse import NOTHING, inverse_model
@@ -16,7 +17,7 @@ from diffmaac.physics.parameters import ParameterSpace
 from diffmaac.physics.user_inputs import STATE, UserInputs
 from diffmaac.physics.weight_slopes import WeighedConstraints, WeightSlopes
 
-_INTEGRATORS, _FLAGS = mujoco.mjtIntegrator, mujoco.mjtDisableBit
+_INTEGRATORS = mujoco.mjtIntegrator
 WEIGHING = ("body_mass", "body_inertia", "body_ipos", "dof_armature")
 """Fields that the constraints' regularisation depends on, too."""
 FRICTIONAL = {"geom_friction": False, "pair_friction": True}
@@ -174,12 +175,12 @@ class ParameterSlopes:
             own = slices["dof_armature"].start + dofs
             out.explicit[:, own, dofs] += continuous
             out.implicit[:, own, dofs] += continuous - acceleration
-        if "dof_damping" in self._names and not _off(model, _FLAGS.mjDSBL_DAMPER):
+        if "dof_damping" in self._names and not disabled(model, DISABLE.mjDSBL_DAMPER):
             own = slices["dof_damping"].start + dofs
             out.explicit[:, own, dofs] += qvel
             if _damps_implicitly(model):
                 out.implicit[:, own, dofs] -= model.opt.timestep * acceleration
-        if _off(model, _FLAGS.mjDSBL_SPRING):
+        if disabled(model, DISABLE.mjDSBL_SPRING):
             return
         joints = _scalar_joints(model)
         places, moved = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
@@ -236,12 +237,8 @@ def _curved(model: mujoco.MjModel, space: ParameterSpace) -> bool:
 def _damps_implicitly(model: mujoco.MjModel) -> bool:
     if model.opt.integrator == int(_INTEGRATORS.mjINT_EULER):
         discrete = model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_INVDISCRETE)
-        return bool(discrete) and not _off(model, _FLAGS.mjDSBL_EULERDAMP)
+        return bool(discrete) and not disabled(model, DISABLE.mjDSBL_EULERDAMP)
     return is_implicit(model)
-
-
-def _off(model: mujoco.MjModel, flag: mujoco.mjtDisableBit) -> bool:
-    return bool(model.opt.disableflags & int(flag))
 
 
 def _scalar_joints(model: mujoco.MjModel) -> np.ndarray:

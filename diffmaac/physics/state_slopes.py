@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 
 from diffmaac.physics.actuation import Moments, are_apart, moments_are_constant, unbounded_actuators
 from diffmaac.physics.contact_slopes import Motions, SmoothContacts
+from diffmaac.physics.flags import DISABLE, disabled, gravity
 from diffmaac.physics.force_slopes import ForceSlopes, Rows, adds_forces, has_acceleration_slopes
 from diffmaac.physics.kinematic_tree import KinematicTree
 from diffmaac.physics.linear import solve
@@ -58,14 +59,13 @@ class StateSlopes:
         """``[s, i, j]``: of r_j with respect to coordinate i at state s; and of passive forces and actuators less the
         bias force with respect to velocity i. `qacc` is a'."""
         model, rows = self._model, self._forces.rows()
-        gravity = np.zeros(3) if _off(model, "GRAVITY") else model.opt.gravity
         axes, inertias = (self._snapshots[name].copy() for name in ("cdof", "cinert"))
-        motion = MotionSlopes(self._tree, axes, inertias, qvel, gravity)
+        motion = MotionSlopes(self._tree, axes, inertias, qvel, gravity(model))
         qpos, smooth = motion.by_position(qacc), -motion.by_velocity()
         dofs = np.arange(model.nv)
-        if not _off(model, "SPRING"):
+        if not disabled(model, DISABLE.mjDSBL_SPRING):
             qpos[:, dofs, dofs] += model.jnt_stiffness[model.dof_jntid]
-        if not _off(model, "DAMPER"):
+        if not disabled(model, DISABLE.mjDSBL_DAMPER):
             smooth[:, dofs, dofs] -= model.dof_damping
         if self._servos.move:
             by_length, by_rate = self._servos.slopes(self._snapshots["actuator_force"])
@@ -175,10 +175,6 @@ def _has_simple_actuators(model: mujoco.MjModel) -> bool:
         return True
     fixed = (model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_FIXED)).all()
     affine = [int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)]
-    on = not (_off(model, "ACTUATION") or model.opt.disableactuator)
+    on = not (disabled(model, DISABLE.mjDSBL_ACTUATION) or model.opt.disableactuator)
     simple = fixed and np.isin(model.actuator_biastype, affine).all() and on
     return bool(are_apart(model) and moments_are_constant(model) and simple)
-
-
-def _off(model: mujoco.MjModel, feature: str) -> bool:
-    return bool(model.opt.disableflags & int(getattr(mujoco.mjtDisableBit, f"mjDSBL_{feature}")))
